@@ -1,0 +1,126 @@
+"""An import job as the API knows it: one frozen record from a row of `import_jobs`, or from its progress."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from ingress.database import Record
+from sluice.events import JobProgress
+from sluice.job import ENDED, JobState
+from sluice.outcome import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job at one moment. `counts` has every outcome; rows that are staged have none yet."""
+
+    id: uuid.UUID
+    organization_id: uuid.UUID
+    created_by: uuid.UUID
+    door: str
+    list_id: uuid.UUID | None
+    filename: str
+    file_bytes: int
+    file_sha256: str
+    options: Mapping[str, Any]
+    state: JobState
+    reason: str | None
+    run: int
+    applied_batch: int
+    position_bytes: int
+    rows_read: int
+    rows_staged: int
+    counts: Mapping[Outcome, int]
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    cancel_requested: bool
+    measured_rate: float | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether no row of it is on its way."""
+        return self.state in ENDED
+
+    @property
+    def total_rows(self) -> int:
+        """Rows decided and not cancelled; `rows_read` counts every row."""
+        return sum(self.counts.values()) - self.counts[Outcome.CANCELLED]
+
+    @property
+    def progress(self) -> float:
+        """Percent of the file's bytes that are behind the applied position; 100 at the end."""
+        if self.state is JobState.COMPLETED or self.state is JobState.UNDONE:
+            return 100.0
+        if not self.file_bytes:
+            return 0.0
+        return round(min(100.0, 100.0 * self.position_bytes / self.file_bytes), 1)
+
+    def rate(self, now: datetime) -> float:
+        """Rows a second: over the last seconds while it runs and that is known, else over the whole run."""
+        if self.measured_rate is not None and not self.ended:
+            return round(self.measured_rate, 1)
+        if self.started_at is None:
+            return 0.0
+        seconds = ((self.completed_at or now) - self.started_at).total_seconds()
+        return round(self.rows_read / seconds, 1) if seconds > 0 else 0.0
+
+    def eta_seconds(self, now: datetime) -> float | None:
+        """Seconds until the end, from the rate and the bytes that are left; None when nobody can know."""
+        if self.ended:
+            return 0.0
+        rate = self.rate(now)
+        if not rate or not self.position_bytes or not self.rows_read:
+            return None
+        rows_left = (self.file_bytes - self.position_bytes) * self.rows_read / self.position_bytes
+        return round(max(0.0, rows_left) / rate, 1)
+
+
+def job_of(row: Record) -> Job:
+    """The job in a row of `import_jobs`."""
+    return Job(
+        id=row["id"],
+        organization_id=row["organization_id"],
+        created_by=row["created_by"],
+        door=row["door"],
+        list_id=row["target_list_id"],
+        filename=row["filename"] or "",
+        file_bytes=row["file_size"] or 0,
+        file_sha256=row["file_sha256"] or "",
+        options=msgspec.json.decode(row["options"]),
+        state=JobState(row["state"]),
+        reason=row["reason"],
+        run=row["run"],
+        applied_batch=row["applied_batch"],
+        position_bytes=row["position_byte"],
+        rows_read=row["rows_read"],
+        rows_staged=row["rows_staged"],
+        counts={outcome: row[outcome.value] for outcome in Outcome},
+        created_at=row["created_at"],
+        started_at=row["started_at"],
+        completed_at=row["completed_at"],
+        cancel_requested=row["cancel_requested_at"] is not None,
+    )
+
+
+def advanced(job: Job, record: JobProgress) -> Job:
+    """The job as its progress record says it is; what never changes is taken from `job`."""
+    counts = {outcome: record.counts.get(outcome.value, 0) for outcome in Outcome}
+    return replace(
+        job,
+        state=JobState(record.state),
+        reason=record.reason or None,
+        run=record.run,
+        applied_batch=record.batch_no,
+        position_bytes=record.bytes_read,
+        rows_read=record.processed_rows,
+        rows_staged=max(0, record.processed_rows - sum(counts.values())),
+        counts=counts,
+        measured_rate=record.rate_rows_per_second,
+    )

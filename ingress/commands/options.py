@@ -1,0 +1,240 @@
+"""What a caller may ask of an import, and what each door takes for granted: two tables and their check."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import phonenumbers
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from ingress.formats.inspect import SourceHead
+from sluice.errors import FileHasNoColumn, OptionInvalid, Refused
+from sluice.events import ImportOptions
+from sluice.values.headers import map_columns
+
+MAX_EXCLUDED = 10_000
+"""They are part of the job and shown with it."""
+
+MAX_LIST_NAME = 255
+
+DELIMITER_NAMES = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|", "\\t": "\t"}
+
+
+class OptionUnknown(Refused):
+    """There is no option "{field}" here; there are {allowed}."""
+
+    code = "VALIDATION_ERROR"
+    status = 422
+
+
+class OptionsContradict(Refused):
+    """{problem}"""
+
+    code = "VALIDATION_ERROR"
+    status = 422
+
+
+def _row_numbers(value: Any) -> Any:
+    """Row numbers as a JSON array or separated by commas."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    try:
+        return json.loads(text if text.startswith("[") else f"[{text}]")
+    except (ValueError, RecursionError):
+        raise ValueError("a JSON array or a comma-separated list of row numbers") from None
+
+
+def _json_object(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        raise ValueError("a JSON object of column names to field names") from None
+
+
+def _region(value: str) -> str:
+    region = value.strip().upper()
+    if region not in phonenumbers.SUPPORTED_REGIONS:
+        raise ValueError("a country of two letters, such as US")
+    return region
+
+
+def _delimiter(value: str) -> str:
+    delimiter = DELIMITER_NAMES.get(value.strip().lower(), value)
+    if len(delimiter) != 1:
+        raise ValueError("one character, or comma, semicolon, tab or pipe")
+    return delimiter
+
+
+def _list_name(value: str) -> str:
+    name = value.strip()
+    if not name.isprintable() or not 0 < len(name) <= MAX_LIST_NAME:
+        raise ValueError(f"a name of up to {MAX_LIST_NAME} printable characters")
+    return name
+
+
+RowNumber = Annotated[int, Field(ge=1, le=2**31 - 1, strict=True)]
+
+
+class FormOptions(BaseModel):
+    """The options of `POST /v1/imports`, as form fields."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    on_duplicate: Annotated[
+        Literal["skip", "overwrite", "fill_blanks", "merge_newest"],
+        Field(description="What a row does to a contact that is there already."),
+    ] = "skip"
+    match_on: Annotated[
+        Literal["email", "phone", "either"], Field(description="By what a row finds its contact.")
+    ] = "email"
+    dnc_policy: Annotated[
+        Literal["flag", "exclude"],
+        Field(description="Whether a number on a Do-Not-Call list is marked or left out."),
+    ] = "flag"
+    phone_check: Annotated[
+        Literal["strict", "lenient", "off"],
+        Field(description="strict: valid numbers only; lenient: ten digits or more; off: kept as text."),
+    ] = "strict"
+    mode: Annotated[
+        Literal["partial", "atomic"],
+        Field(description="atomic: nothing is written unless every row can be."),
+    ] = "partial"
+    dry_run: Annotated[bool, Field(description="Judge every row and write nothing.")] = False
+    blanks: Annotated[
+        Literal["keep", "clear"], Field(description="Whether a blank cell clears what is stored.")
+    ] = "keep"
+    region: Annotated[
+        str, BeforeValidator(_region), Field(description="Country of numbers without a country code.")
+    ] = "US"
+    encoding: Annotated[
+        str | None, Field(max_length=40, description="The file's encoding, when it is not to be guessed.")
+    ] = None
+    delimiter: Annotated[
+        str | None,
+        BeforeValidator(_delimiter),
+        Field(description="One character, or comma, semicolon, tab, pipe."),
+    ] = None
+    list_id: Annotated[uuid.UUID | None, Field(description="A list that all contacts are put on.")] = None
+    list_name: Annotated[
+        str | None,
+        BeforeValidator(_list_name),
+        Field(description="The same by name; made if it is new."),
+    ] = None
+    mapping: Annotated[
+        dict[str, str | None] | None,
+        BeforeValidator(_json_object),
+        Field(description="JSON object: source column to field; empty leaves a column out."),
+    ] = None
+    exclude_rows: Annotated[
+        list[RowNumber],
+        BeforeValidator(_row_numbers),
+        Field(max_length=MAX_EXCLUDED, description="Numbers of rows to leave out, from 1 below the header."),
+    ] = []
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What a door takes for granted. `fields` maps the door's own form fields to options.
+
+    `needs_columns`: the file has to have a column for one of these fields.
+    """
+
+    door: str
+    fields: Mapping[str, str]
+    needs_columns: tuple[str, ...]
+    required: tuple[str, ...] = ()
+    missing_email: str = "invalid"
+    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+CONTACTS_IMPORT = Profile(
+    door="s0",
+    fields={"duplicate_handling": "on_duplicate"},
+    choices={"duplicate_handling": ("skip", "overwrite")},
+    needs_columns=("email",),
+    required=("email",),
+)
+V1_IMPORTS = Profile(
+    door="v1",
+    fields={name: name for name in FormOptions.model_fields},
+    needs_columns=("email", "phone"),
+)
+
+
+def read_options(fields: Mapping[str, str], profile: Profile) -> FormOptions:
+    """The options of a form; a field that is left empty is not given.
+
+    Raises:
+        OptionUnknown: the door has no such field.
+        OptionInvalid: a value that the field does not take.
+        OptionsContradict: two options that exclude each other.
+    """
+    given: dict[str, str] = {}
+    names: dict[str, str] = {}
+    for name, value in fields.items():
+        option = profile.fields.get(name)
+        if option is None:
+            raise OptionUnknown(field=name[:100], allowed=", ".join(profile.fields))
+        if value == "":
+            continue
+        allowed = profile.choices.get(name)
+        if allowed and value not in allowed:
+            raise OptionInvalid(field=name, value=value[:100], allowed=" or ".join(allowed))
+        given[option], names[option] = value, name
+    try:
+        options = FormOptions.model_validate(given)
+    except ValidationError as error:
+        raise _invalid(error, given, names) from None
+    if options.list_id and options.list_name:
+        raise OptionsContradict(problem="Name a list by list_id or by list_name, not by both.")
+    return options
+
+
+def _invalid(error: ValidationError, given: Mapping[str, str], names: Mapping[str, str]) -> OptionInvalid:
+    """The first fault, named as the door names it."""
+    fault = error.errors(include_url=False, include_input=False)[0]
+    option = str(fault["loc"][0])
+    context = fault.get("ctx", {})
+    allowed = context.get("expected") or str(context.get("error", "")) or fault["msg"]
+    if fault["type"].startswith("uuid"):
+        allowed = "a UUID"
+    return OptionInvalid(field=names[option], value=given[option][:100], allowed=allowed)
+
+
+def require_columns(head: SourceHead, options: FormOptions, profile: Profile) -> None:
+    """Raise FileHasNoColumn without a column that the door needs, MappingInvalid for a bad mapping."""
+    plan = map_columns(head.columns, options.mapping)
+    if not any(name in plan.fields for name in profile.needs_columns):
+        columns = ", ".join(head.columns[:20])
+        raise FileHasNoColumn(field=" or ".join(profile.needs_columns), columns=columns)
+
+
+def job_options(options: FormOptions, profile: Profile, created_at: datetime) -> ImportOptions:
+    """The options as they travel with every batch."""
+    return ImportOptions(
+        on_duplicate=options.on_duplicate,
+        match_on=options.match_on,
+        dnc_policy=options.dnc_policy,
+        phone_check=options.phone_check,
+        mode=options.mode,
+        dry_run=options.dry_run,
+        blanks=options.blanks,
+        region=options.region,
+        required=list(profile.required),
+        missing_email=profile.missing_email,
+        mapping=None if options.mapping is None else {name: to or "" for name, to in options.mapping.items()},
+        created_at=int(created_at.timestamp() * 1000),
+    )
+
+
+def excluded_rows(options: FormOptions) -> Sequence[int]:
+    """The rows to leave out, each once, in order."""
+    return sorted(set(options.exclude_rows))

@@ -1,0 +1,71 @@
+-- make_job --
+-- The job, its one part, its list when it is named and new, and the caller's own row when the token's issuer
+-- knows somebody whom we do not: all in one statement, so a job without its part is never seen.
+-- The object is stored and checked before; a job that exists can be read.
+WITH caller AS (
+    INSERT INTO users (id) VALUES ($3) ON CONFLICT DO NOTHING
+), list AS (
+    INSERT INTO contact_lists (organization_id, name, created_by)
+    SELECT $2, $13::varchar, $3 WHERE $13::varchar IS NOT NULL
+    ON CONFLICT ON CONSTRAINT unique_list_name_per_org DO UPDATE SET updated_at = now()
+    RETURNING id
+), job AS (
+    INSERT INTO import_jobs (
+        id, organization_id, created_by, target_list_id, door, filename, file_size, file_sha256, options,
+        created_at)
+    VALUES (
+        $1, $2, $3, coalesce((SELECT id FROM list), $12), $4, $5, $6, $7, $8::text::jsonb,
+        $9)
+    RETURNING *
+), part AS (
+    INSERT INTO import_parts (organization_id, job_id, part_no, object_key, etag, size_bytes, sha256, format)
+    VALUES ($2, $1, 1, $10, $11, $6, $7, $14::text::jsonb)
+)
+SELECT * FROM job
+
+-- own_list --
+-- Row security hides the lists of others, so naming one of those finds nothing.
+SELECT id FROM contact_lists WHERE id = $1
+
+-- lock_imports --
+-- Two uploads of one organization that end at once are counted one after the other. A statement of its own:
+-- the count has to look after the lock was got.
+SELECT pg_advisory_xact_lock(hashtextextended('imports of ' || $1::uuid::text, 0))
+
+-- imports_since --
+-- What a day's limit counts.
+SELECT count(*) AS made, min(created_at) AS oldest
+FROM import_jobs WHERE organization_id = $1 AND created_at > $2
+
+-- one_job --
+-- Row security hides the jobs of others.
+SELECT * FROM import_jobs WHERE id = $1
+
+-- jobs_before --
+-- Newest first: ids begin with the time of their making.
+SELECT * FROM import_jobs
+WHERE organization_id = $1 AND ($2::uuid IS NULL OR id < $2) AND ($3::text IS NULL OR state = $3)
+ORDER BY id DESC LIMIT $4
+
+-- cancel_job --
+-- The reader sees it and ends the job with a last batch; asking twice is asking once.
+UPDATE import_jobs SET cancel_requested_at = coalesce(cancel_requested_at, $2), updated_at = now()
+WHERE id = $1 AND state IN (
+    'pending', 'authenticating', 'uploading', 'analyzing', 'awaiting_mapping', 'fetching', 'processing',
+    'paused')
+RETURNING *
+
+-- job_parts --
+-- Where the values of rows are read back from.
+SELECT part_no, object_key, etag, format FROM import_parts WHERE job_id = $1 AND part_no = ANY ($2)
+
+-- batches_behind --
+-- The batches with rows behind row $2 that have one of the outcomes $3 (letters; empty: any outcome).
+-- A batch has at most 500 rows, so the index finds the first one.
+SELECT batch_no, first_row_no, row_count, outcomes, contact_ids, faults, staged,
+       start_part, start_byte, start_line, end_byte
+FROM import_batches
+WHERE job_id = $1 AND first_row_no > $2 - 500 AND first_row_no + row_count - 1 > $2
+    AND ($3::text = '' OR translate(outcomes, $3, '') <> outcomes)
+ORDER BY first_row_no, batch_no
+LIMIT $4

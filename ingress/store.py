@@ -1,0 +1,145 @@
+"""The object store's border: what the API stores, reads back and removes; botocore's errors stop here."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from typing import Any
+
+import aiohttp
+from aiobotocore.config import AioConfig
+from aiobotocore.session import get_session
+from botocore.exceptions import BotoCoreError, ClientError
+
+from sluice.errors import SourceChanged, StoreUnavailable
+from sluice.settings import Settings
+
+READ_BYTES = 256 * 1024
+
+# What the store answers when the object is gone or is another version than the pinned one.
+_CHANGED = frozenset({"404", "412", "416", "NoSuchKey", "PreconditionFailed", "InvalidRange"})
+_BUCKET_EXISTS = frozenset({"BucketAlreadyOwnedByYou", "BucketAlreadyExists", "409"})
+
+
+class Store:
+    """One bucket. Every method raises StoreUnavailable when the store does not do as asked.
+
+    Reads name the ETag that they expect and raise SourceChanged when the object is gone or another.
+    """
+
+    def __init__(self, client: Any, bucket: str) -> None:
+        self._client = client
+        self._bucket = bucket
+
+    async def put(self, key: str, data: bytes) -> str:
+        """Store a whole object; its ETag."""
+        with _translated(key):
+            answer = await self._client.put_object(Bucket=self._bucket, Key=key, Body=data)
+        return str(answer["ETag"])
+
+    async def begin(self, key: str) -> str:
+        """Begin an object that comes in parts; the upload's id."""
+        with _translated(key):
+            answer = await self._client.create_multipart_upload(Bucket=self._bucket, Key=key)
+        return str(answer["UploadId"])
+
+    async def put_part(self, key: str, upload_id: str, number: int, data: bytes) -> str:
+        """Store part `number` (from 1; all but the last have 5 MiB or more); its ETag."""
+        with _translated(key):
+            answer = await self._client.upload_part(
+                Bucket=self._bucket, Key=key, UploadId=upload_id, PartNumber=number, Body=data
+            )
+        return str(answer["ETag"])
+
+    async def complete(self, key: str, upload_id: str, etags: Sequence[str]) -> str:
+        """Make the parts one object; the object's ETag."""
+        parts = [{"PartNumber": number, "ETag": etag} for number, etag in enumerate(etags, 1)]
+        with _translated(key):
+            answer = await self._client.complete_multipart_upload(
+                Bucket=self._bucket, Key=key, UploadId=upload_id, MultipartUpload={"Parts": parts}
+            )
+        return str(answer["ETag"])
+
+    async def abort(self, key: str, upload_id: str) -> None:
+        """Forget an object that was begun, and its parts."""
+        with _translated(key):
+            await self._client.abort_multipart_upload(Bucket=self._bucket, Key=key, UploadId=upload_id)
+
+    async def delete(self, key: str) -> None:
+        """Remove an object; one that is not there is no error."""
+        with _translated(key):
+            await self._client.delete_object(Bucket=self._bucket, Key=key)
+
+    async def read(self, key: str, etag: str, start: int, end: int) -> bytes:
+        """The bytes from `start` up to but not including `end` of this version of the object."""
+        if start >= end:
+            return b""
+        with _translated(key):
+            answer = await self._client.get_object(
+                Bucket=self._bucket, Key=key, IfMatch=etag, Range=f"bytes={start}-{end - 1}"
+            )
+            async with answer["Body"] as body:
+                return bytes(await body.read())
+
+    async def stream(self, key: str, etag: str, start: int = 0) -> AsyncIterator[bytes]:
+        """This version of the object from `start` on, in pieces of up to 256 KiB."""
+        with _translated(key):
+            answer = await self._client.get_object(
+                Bucket=self._bucket, Key=key, IfMatch=etag, Range=f"bytes={start}-"
+            )
+            async with answer["Body"] as body:
+                while piece := await body.read(READ_BYTES):
+                    yield piece
+
+    async def check(self) -> None:
+        """Return when the bucket answers."""
+        with _translated(self._bucket):
+            await self._client.head_bucket(Bucket=self._bucket)
+
+    async def make_bucket(self) -> None:
+        """Make the bucket unless it is there."""
+        with _translated(self._bucket):
+            try:
+                await self._client.create_bucket(Bucket=self._bucket)
+            except ClientError as error:
+                if error.response["Error"]["Code"] not in _BUCKET_EXISTS:
+                    raise
+
+
+@asynccontextmanager
+async def open_store(settings: Settings) -> AsyncIterator[Store]:
+    """The settings' bucket. Opening makes no call, so it works while the store is away."""
+    config = AioConfig(
+        connect_timeout=5,
+        read_timeout=30,
+        max_pool_connections=50,
+        retries={"total_max_attempts": 2, "mode": "standard"},
+        # Stores other than Amazon's know neither names as hosts nor the newer checksums.
+        s3={"addressing_style": "path" if settings.s3_endpoint_url else "auto"},
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
+    async with AsyncExitStack() as exits:
+        client = await exits.enter_async_context(
+            get_session().create_client(
+                "s3",
+                region_name=settings.aws_region,
+                endpoint_url=settings.s3_endpoint_url,
+                aws_access_key_id=settings.aws_access_key_id.get_secret_value(),
+                aws_secret_access_key=settings.aws_secret_access_key.get_secret_value(),
+                config=config,
+            )
+        )
+        yield Store(client, settings.s3_bucket_name)
+
+
+@contextmanager
+def _translated(key: str) -> Iterator[None]:
+    try:
+        yield
+    except ClientError as error:
+        if error.response.get("Error", {}).get("Code") in _CHANGED:
+            raise SourceChanged(key=key) from error
+        raise StoreUnavailable from error
+    except (BotoCoreError, aiohttp.ClientError, OSError, TimeoutError) as error:
+        raise StoreUnavailable from error

@@ -1,0 +1,176 @@
+"""A file on its way in: streamed to the object store while it is counted, hashed and looked at.
+
+Nothing is held but one part (5 MiB) and the head (256 KiB). Sizes that a client claims are not believed. A
+file that is refused, or whose upload breaks off, leaves no object behind; what a killed process leaves is
+removed by the sweeper of the tasks role.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import structlog
+
+from ingress.formats.inspect import HEAD_BYTES
+from ingress.store import Store, open_store
+from sluice.clock import Clock
+from sluice.errors import FileTooLarge, SluiceError
+from sluice.settings import Settings
+
+# The least that S3 takes as a part that is not the last.
+PART_BYTES = 5 * 1024 * 1024
+
+# Of the file's own name in the object's key; S3 ends keys at 1,024 bytes.
+MAX_KEY_NAME = 200
+
+MEGABYTE = 1024 * 1024
+
+log = structlog.get_logger("sluice.ingress")
+
+HeadCheck = Callable[[bytes], Awaitable[None]]
+"""Given the head of a file that is longer; raises what refuses the file before the rest of it comes."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """An object that is complete. `line_ends` is at least the number of its line ends, never less."""
+
+    key: str
+    etag: str
+    size_bytes: int
+    sha256: str
+    line_ends: int
+
+
+class Upload:
+    """One file being stored: `write` its bytes in order, then `finish`; `discard` on any other way out.
+
+    A file of less than a part is stored by `finish` only, so one that is refused was never there.
+    """
+
+    def __init__(
+        self, store: Store, key: str, *, limit_bytes: int, check_head: HeadCheck, part_bytes: int = PART_BYTES
+    ) -> None:
+        self._store = store
+        self._key = key
+        self._limit_bytes = limit_bytes
+        self._check_head = check_head
+        self._part_bytes = part_bytes
+        self._size = 0
+        self._sha256 = hashlib.sha256()
+        self._lines = LineEnds()
+        self._head = bytearray()
+        self._part = bytearray()
+        self._upload_id: str | None = None
+        self._etags: list[str] = []
+        self._stored = False
+
+    @property
+    def head(self) -> bytes:
+        """The first bytes, at most 256 KiB."""
+        return bytes(self._head)
+
+    @property
+    def head_is_all(self) -> bool:
+        """Whether nothing came behind the head so far."""
+        return self._size == len(self._head)
+
+    async def write(self, data: bytes) -> None:
+        """Take the next bytes. Raises FileTooLarge, StoreUnavailable, and what `check_head` raises."""
+        self._size += len(data)
+        if self._size > self._limit_bytes:
+            raise FileTooLarge(limit_megabytes=self._limit_bytes // MEGABYTE)
+        self._sha256.update(data)
+        self._lines.count(data)
+        self._part += data
+        if (missing := HEAD_BYTES - len(self._head)) > 0:
+            self._head += data[:missing]
+            if len(data) >= missing:
+                await self._check_head(self.head)
+        if len(self._part) >= self._part_bytes:
+            await self._send_part()
+
+    async def finish(self) -> StoredFile:
+        """Make the object whole. Raises StoreUnavailable."""
+        if self._upload_id is None:
+            self._stored = True  # from here on it may be there, whatever the answer is
+            etag = await self._store.put(self._key, bytes(self._part))
+        else:
+            if self._part:
+                await self._send_part()
+            self._stored = True
+            etag = await self._store.complete(self._key, self._upload_id, self._etags)
+        return StoredFile(
+            key=self._key,
+            etag=etag,
+            size_bytes=self._size,
+            sha256=self._sha256.hexdigest(),
+            line_ends=self._lines.total,
+        )
+
+    async def discard(self) -> None:
+        """Leave nothing behind. A store that is away is only logged: the sweeper comes later."""
+        await asyncio.shield(self._discard())
+
+    async def _discard(self) -> None:
+        self._part.clear()
+        try:
+            if self._upload_id is not None and not self._stored:
+                await self._store.abort(self._key, self._upload_id)
+            elif self._stored:
+                await self._store.delete(self._key)
+        except SluiceError as error:
+            log.warning("upload not removed", error=type(error).__name__)
+
+    async def _send_part(self) -> None:
+        if self._upload_id is None:
+            self._upload_id = await self._store.begin(self._key)
+        data = bytes(self._part)
+        self._part.clear()
+        self._etags.append(await self._store.put_part(self._key, self._upload_id, len(self._etags) + 1, data))
+
+
+class LineEnds:
+    """An upper bound of a file's line ends (LF, CRLF, CR), counted in its bytes whatever its encoding.
+
+    In UTF-16 the same bytes are parts of other characters too, so the count may be too high, never too low.
+    """
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._after_return = False
+
+    def count(self, data: bytes) -> None:
+        """Count the ends in the next bytes."""
+        if not data:
+            return
+        self.total += data.count(b"\n") + data.count(b"\r") - data.count(b"\r\n")
+        if self._after_return and data.startswith(b"\n"):
+            self.total -= 1
+        self._after_return = data.endswith(b"\r")
+
+
+def object_key(filename: str, clock: Clock) -> str:
+    """Where an upload is kept: `uploads/{epoch ms}-{random base36}-{sanitized filename}` (S1-037)."""
+    milliseconds = int(clock.now().timestamp() * 1000)
+    name = re.sub(r"[^A-Za-z0-9.-]", "_", filename)[-MAX_KEY_NAME:] or "upload"
+    return f"uploads/{milliseconds}-{_base36(secrets.randbits(64))}-{name}"
+
+
+def _base36(number: int) -> str:
+    digits = ""
+    while number:
+        number, digit = divmod(number, 36)
+        digits = "0123456789abcdefghijklmnopqrstuvwxyz"[digit] + digits
+    return digits or "0"
+
+
+async def ensure_bucket(settings: Settings) -> None:
+    """Make the bucket unless it is there; safe to repeat. Raises StoreUnavailable."""
+    async with open_store(settings) as store:
+        await store.make_bucket()

@@ -1,0 +1,198 @@
+"""One group of waiting batches in one PostgreSQL transaction: steps 3 and 4 of the procedure (D6)."""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+from sinks import staging
+from sinks.batch import Arrival, Batch, Job, Unreadable
+from sinks.bookkeeping import (
+    CANCELLED,
+    Verdict,
+    admit,
+    advance_job,
+    answer_of,
+    batch_record,
+    count_letters,
+    lock_jobs,
+    store_batches,
+)
+from sinks.contract import Applied, Published, WriteFenced, Written
+from sinks.judging import Result
+from sinks.queries import SQL
+from sinks.reading import Connection
+from sinks.segment import Work, apply_segment, apply_singly
+from sinks.undecodable import Answerer
+from sluice.events import SourcePosition
+from sluice.job import JobState
+
+
+@dataclass(slots=True)
+class Entry:
+    """One batch of the group on its way through the transaction."""
+
+    batch: Batch
+    job: Job
+    verdict: Verdict
+    result: Result
+    state: JobState
+    """Of the job, with this batch and none behind it."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What happened to the batches of a group, for the metrics; counted once it is committed."""
+
+    repeated: int = 0
+    dropped: int = 0
+    overruled: int = 0
+    letters: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(slots=True)
+class Group:
+    """The transaction of one group. `trusting`: the hints may be believed, as far as they are confirmed."""
+
+    work: Work
+    answerer: Answerer
+    hashes: dict[tuple[uuid.UUID, int], str]
+    trusting: bool
+    tally: Tally = field(default_factory=Tally)
+
+    async def apply(
+        self, arrivals: Sequence[Arrival], epochs: Mapping[int, int], published: Sequence[Published]
+    ) -> Written:
+        """Write the group; the caller commits. See `sinks.worker` for the numbers.
+
+        Raises:
+            WriteFenced: a partition has moved on.
+            Exception: what the database or the rows raised; nothing of the group may be kept then.
+        """
+        # 3. The partitions are held until commit, then the jobs; in order, so that nobody waits in a ring.
+        await self._hold(arrivals, epochs)
+        written = Written(dead=[arrival for arrival in arrivals if isinstance(arrival, Unreadable)])
+        batches = await self.answerer.batches(self.work.connection, arrivals)
+        jobs = await lock_jobs(self.work.connection, sorted({batch.job_id for batch in batches}))
+        entries = self._admitted(batches, jobs)
+        await self._know_hashes(entries)
+        # 4. Judge and write, keep the results, mark what was published meanwhile, advance the jobs.
+        await mark_published(self.work.connection, published)
+        for segment in _segments(entries):
+            await self._judge(segment)
+        await self._keep(entries, written)
+        return written
+
+    async def _hold(self, arrivals: Sequence[Arrival], epochs: Mapping[int, int]) -> None:
+        partitions = sorted({arrival.position.partition for arrival in arrivals})
+        rows = await self.work.connection.fetch(SQL["lock_partitions"], partitions)
+        held = {row["topic_partition"]: row["epoch"] for row in rows}
+        for partition in partitions:
+            if held.get(partition) != epochs.get(partition) or partition not in held:
+                raise WriteFenced(partition=partition)
+
+    def _admitted(self, batches: Iterable[Batch], jobs: Mapping[uuid.UUID, Job]) -> list[Entry]:
+        entries = []
+        for batch in batches:
+            job = jobs.get(batch.job_id)
+            verdict = admit(batch, job)
+            if verdict is Verdict.REPEATED:
+                self.tally.repeated += 1
+            elif verdict is Verdict.DROPPED or job is None:
+                self.tally.dropped += 1
+            else:
+                entries.append(Entry(batch, job, verdict, Result.of(batch), job.state))
+        return entries
+
+    async def _know_hashes(self, entries: Sequence[Entry]) -> None:
+        unknown = {entry.job.id for entry in entries if _part(entry.batch) not in self.hashes}
+        if unknown:
+            for row in await self.work.connection.fetch(SQL["part_hashes"], sorted(unknown)):
+                self.hashes[row["job_id"], row["part_no"]] = row["sha256"]
+
+    async def _judge(self, segment: Sequence[Entry]) -> None:
+        job = segment[0].job
+        batches, results = [entry.batch for entry in segment], [entry.result for entry in segment]
+        if self.trusting:
+            await apply_segment(self.work, job, batches, results)
+        else:
+            for batch, result in zip(batches, results, strict=True):
+                await apply_singly(self.work, job, batch, result)
+
+    async def _keep(self, entries: Sequence[Entry], written: Written) -> None:
+        records = []
+        ends: dict[uuid.UUID, tuple[Job, SourcePosition]] = {}
+        for entry in entries:
+            batch, job = entry.batch, entry.job
+            records.append(await self._settle(entry, written))
+            ends[job.id] = (job, batch.message.end)
+        await store_batches(self.work.connection, records)
+        for job, end in ends.values():
+            await advance_job(self.work.connection, job, end, self.work.now)
+        self.tally.overruled = self.work.overruled
+        written.identities = self.work.identities
+
+    async def _settle(self, entry: Entry, written: Written) -> tuple[object, ...]:
+        """Account for one batch, in order of arrival; its row of import_batches."""
+        batch, job, result = entry.batch, entry.job, entry.result
+        staged = entry.verdict is Verdict.STAGE
+        job.rows_read += batch.row_count
+        if entry.verdict is Verdict.CANCEL:
+            result = entry.result = Result([CANCELLED] * batch.row_count, bytearray(16 * batch.row_count))
+            if batch.message.is_last:
+                await staging.cancel(self.work, job)
+        elif entry.verdict is Verdict.JUDGE:
+            written.judged = await staging.judge(self.work, job, batch, result)
+            entry.state = job.state
+        if staged:
+            job.rows_staged += batch.row_count
+        else:
+            count_letters(job, result.letters)
+            self.tally.letters.update(result.letters)
+        answer = answer_of(batch, job, entry.state, self.work.now, staged=staged)
+        written.applied.append(
+            Applied(
+                organization_id=job.organization_id,
+                job_id=job.id,
+                run=batch.message.run,
+                batch=None if staged or job.is_dry_run else batch,
+                letters="" if staged else "".join(result.letters),
+                contact_ids=bytes(result.contact_ids),
+                images=result.images,
+                object_sha256=self.hashes.get(_part(batch), ""),
+                applied_at=answer.applied_at,
+                answer=answer,
+            )
+        )
+        written.published.append(Published(batch.position, job.is_dry_run))
+        return batch_record(batch, None if staged else result, answer, batch.data if job.is_staged else b"")
+
+
+def _part(batch: Batch) -> tuple[uuid.UUID, int]:
+    return batch.job_id, batch.message.start.part_no
+
+
+def _segments(entries: Sequence[Entry]) -> list[list[Entry]]:
+    """Runs of batches of one job, in order within each organization: two share no contact."""
+    ours = [entry for entry in entries if entry.verdict is Verdict.APPLY]
+    ours.sort(key=lambda entry: entry.job.organization_id)
+    return [list(run) for _, run in groupby(ours, key=_segment_key)]
+
+
+def _segment_key(entry: Entry) -> tuple[object, ...]:
+    # The options are the same in every batch of a job; if a sender ever disagrees, each batch keeps its own.
+    return entry.job.id, entry.batch.policy
+
+
+async def mark_published(connection: Connection, published: Sequence[Published]) -> None:
+    """Mark the batches whose Kafka transaction is committed."""
+    if published:
+        await connection.execute(
+            SQL["mark_published"],
+            [item.position.partition for item in published],
+            [item.position.offset for item in published],
+            [item.keep_message for item in published],
+        )

@@ -1,0 +1,63 @@
+"""Step 6: what one Kafka transaction holds, from a group's stored results."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Iterator
+
+from sinks.batch import Unreadable
+from sinks.contract import Applied, Sink, Written
+from sinks.imported_events import ImportedEvents
+from sluice.avro import Codec
+from sluice.telemetry import Telemetry
+from sluice.topics import BATCH_APPLIED, CONTACTS_IMPORTED, IDENTITIES_CHANGED, ROWS_RESOLVED
+from sluice.transactions import Record
+
+
+class Publications:
+    """Encodes groups, lazily: where the producer runs, so that it does not hold up the loop."""
+
+    def __init__(self, codec: Codec, telemetry: Telemetry) -> None:
+        self._codec = codec
+        self._telemetry = telemetry
+        self._events = ImportedEvents(codec.prefix(CONTACTS_IMPORTED.name))
+
+    async def parts(self, sink: Sink, written: Written) -> AsyncIterator[Iterable[Record]]:
+        """A group's records, in parts that are each small enough for memory."""
+        if written.dead or written.identities:
+            yield [*map(dead_letter, written.dead), *self._corrections(written)]
+        if written.judged:
+            async for applied in sink.results(written):
+                yield self.records([applied])
+        else:
+            yield self.records(written.applied)
+
+    def records(self, results: Iterable[Applied]) -> Iterator[Record]:
+        """Each batch's events, then its answer."""
+        for applied in results:
+            events = 0
+            for record in self._events.records(applied):
+                events += 1
+                yield record
+            if applied.answer is not None:
+                value = self._codec.encode(BATCH_APPLIED.name, applied.answer)
+                yield BATCH_APPLIED.name, applied.answer.job_id, value, []
+            if events:
+                self._telemetry.count("sluice_events_published_total", events)
+
+    def _corrections(self, written: Written) -> Iterator[Record]:
+        topic = IDENTITIES_CHANGED.name
+        for event in written.identities:
+            yield topic, event.organization_id, self._codec.encode(topic, event), []
+
+
+def dead_letter(message: Unreadable) -> Record:
+    """A message that nobody could use, with what was wrong and where it came from."""
+    topic = ROWS_RESOLVED
+    origin: list[tuple[str, str | bytes | None]] = [
+        ("dead_letter_error", message.problem),
+        ("dead_letter_topic", topic.name),
+        ("dead_letter_partition", str(message.position.partition)),
+        ("dead_letter_offset", str(message.position.offset)),
+        ("dead_letter_by", "sink"),
+    ]
+    return topic.dead_letters, message.key, message.value, [*message.headers, *origin]

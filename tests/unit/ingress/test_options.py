@@ -1,0 +1,112 @@
+"""The form's fields as options: what is taken, what is refused, in the door's own words."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingress.commands.options import (
+    CONTACTS_IMPORT,
+    V1_IMPORTS,
+    FormOptions,
+    OptionsContradict,
+    OptionUnknown,
+    excluded_rows,
+    job_options,
+    read_options,
+)
+from sluice.errors import OptionInvalid, Refused
+
+
+@pytest.mark.requirement("S0-003", "K-26")
+def test_each_door_has_its_defaults() -> None:
+    """S0 and /v1 match by e-mail and skip; S0 requires an e-mail, /v1 either identity."""
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    contacts = job_options(read_options({}, CONTACTS_IMPORT), CONTACTS_IMPORT, now)
+    assert (contacts.on_duplicate, contacts.match_on, contacts.phone_check) == ("skip", "email", "strict")
+    assert (contacts.required, contacts.missing_email) == (["email"], "invalid")
+    canonical = job_options(read_options({}, V1_IMPORTS), V1_IMPORTS, now)
+    assert canonical.required == []
+    assert (canonical.dnc_policy, canonical.blanks, canonical.mode) == ("flag", "keep", "partial")
+    assert canonical.created_at == int(now.timestamp() * 1000)
+
+
+def test_values_are_taken_in_the_forms_that_people_send() -> None:
+    """Empty is not given; lists, objects, delimiters and truth values as text."""
+    options = read_options(
+        {
+            "on_duplicate": "",
+            "match_on": "either",
+            "dry_run": "true",
+            "delimiter": "tab",
+            "region": "no",
+            "mapping": '{"Mail": "email", "Junk": null}',
+            "exclude_rows": " 3, 1,3 ",
+        },
+        V1_IMPORTS,
+    )
+    assert (options.on_duplicate, options.match_on, options.dry_run) == ("skip", "either", True)
+    assert (options.delimiter, options.region) == ("\t", "NO")
+    assert excluded_rows(options) == [1, 3]
+    asked = job_options(options, V1_IMPORTS, datetime(2026, 1, 1, tzinfo=UTC))
+    assert asked.mapping == {"Mail": "email", "Junk": ""}
+    assert excluded_rows(read_options({"exclude_rows": "[2, 1]"}, V1_IMPORTS)) == [1, 2]
+
+
+@pytest.mark.requirement("S0-034", "K-19")
+@pytest.mark.parametrize(
+    ("fields", "field", "allowed"),
+    [
+        ({"on_duplicate": "replace"}, "on_duplicate", "skip"),
+        ({"match_on": "name"}, "match_on", "phone"),
+        ({"dry_run": "maybe"}, "dry_run", "boolean"),
+        ({"exclude_rows": "1;2"}, "exclude_rows", "list of row numbers"),
+        ({"exclude_rows": '["1"]'}, "exclude_rows", "integer"),
+        ({"exclude_rows": "[" * 5000}, "exclude_rows", "list of row numbers"),
+        ({"mapping": "email"}, "mapping", "JSON object"),
+        ({"region": "USA"}, "region", "two letters"),
+        ({"delimiter": ",,"}, "delimiter", "one character"),
+        ({"list_id": "x"}, "list_id", "UUID"),
+        ({"list_name": "  "}, "list_name", "printable"),
+        ({"list_name": "a\0b"}, "list_name", "printable"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(fields: dict[str, str], field: str, allowed: str) -> None:
+    """Field, value and what is allowed, for the error object's details."""
+    with pytest.raises(OptionInvalid) as refused:
+        read_options(fields, V1_IMPORTS)
+    assert refused.value.facts["field"] == field
+    assert refused.value.facts["value"] == fields[field][:100]
+    assert allowed.lower() in str(refused.value.facts["allowed"]).lower()
+
+
+def test_the_contacts_door_speaks_of_its_own_field() -> None:
+    """Its field has another name and fewer values, and other doors' fields are unknown."""
+    assert read_options({"duplicate_handling": "overwrite"}, CONTACTS_IMPORT).on_duplicate == "overwrite"
+    with pytest.raises(OptionInvalid, match="use skip or overwrite"):
+        read_options({"duplicate_handling": "merge_newest"}, CONTACTS_IMPORT)
+    with pytest.raises(OptionUnknown, match="duplicate_handling"):
+        read_options({"on_duplicate": "skip"}, CONTACTS_IMPORT)
+
+
+def test_options_that_exclude_each_other_are_refused() -> None:
+    """A list has one name or one id."""
+    fields = {"list_name": "Friends", "list_id": "00000000-0000-4000-8000-000000000000"}
+    with pytest.raises(OptionsContradict, match="not by both"):
+        read_options(fields, V1_IMPORTS)
+
+
+@given(
+    st.dictionaries(st.sampled_from([*FormOptions.model_fields, "other"]), st.text(max_size=30), max_size=5)
+)
+def test_any_form_is_options_or_a_refusal(fields: dict[str, str]) -> None:
+    """Hostile text in any field ends in a 4xx with a sentence, never in another error."""
+    refusal: Refused | None = None
+    try:
+        read_options(fields, V1_IMPORTS)
+    except Refused as refused:
+        refusal = refused
+    assert refusal is None or (refusal.status == 422 and refusal.message.endswith("."))

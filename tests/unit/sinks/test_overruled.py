@@ -1,0 +1,86 @@
+"""The identities table is told who really holds an identity, and only where a hint did not hold."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+
+import pytest
+
+from sinks.batch import Batch, Hint, Position, batch_of
+from sinks.judging import Stored
+from sinks.overruled import Hinted, overruled
+from sluice.contact import Contact, contact_id, fingerprint, identity_hash, identity_key
+from sluice.events import IdentitiesChanged
+from sluice.job import new_job_id
+from sluice.rules import decide
+from tests.integration.sink_world import Given, ImportJob, message_of, options
+
+SECRET = bytes(32)
+X = bytes([1] * 16)
+HELD = Contact(X, {"email": "a@x.com", "phone": "1", "phone_formatted": "+1"})
+JOB = ImportJob(new_job_id(), uuid.uuid4(), options(on_duplicate="overwrite"))
+
+
+def told(
+    rows: Sequence[Given], hints: Sequence[tuple[int, bytes]], *held: Contact
+) -> IdentitiesChanged | None:
+    batch: Batch = batch_of(message_of(JOB, rows, hints, ""), Position(0, 0), b"")
+    stored = Stored(held)
+    decision = decide([batch.row(index) for index in range(len(rows))], stored, batch.policy)
+    hinted = [
+        Hinted(batch, index, hint, contact[:16], judged)
+        for index, ((hint, contact), judged) in enumerate(zip(hints, decision.rows, strict=True))
+    ]
+    return overruled(SECRET, hinted, stored, decision)
+
+
+@pytest.mark.parametrize(
+    ("values", "hint", "held"),
+    [
+        ({"email": "b@x.com"}, (Hint.NEW, b""), True),
+        ({"email": "a@x.com"}, (Hint.NEW, b""), False),
+        (HELD.values, (Hint.SAME, X), True),
+        (HELD.values, (Hint.IS, bytes(16)), False),
+        ({"email": "b@x.com"}, (Hint.IS, X), False),
+        ({"email": "b@x.com", "phone": "1", "phone_formatted": "+1"}, (Hint.CONFLICT, bytes(16) + X), True),
+        ({"email": "b@x.com"}, (Hint.CONFLICT, X + X), False),
+        ({"email": "a@x.com"}, (Hint.IS, X), False),
+        ({"email": "a@x.com"}, (Hint.NONE, b""), True),
+    ],
+    ids=[
+        "new and new",
+        "new but known",
+        "same and same",
+        "somebody else",
+        "gone",
+        "conflict",
+        "no conflict",
+        "a part of its content",
+        "no hint",
+    ],
+)
+def test_only_wrong_hints_are_corrected(values: dict[str, str], hint: tuple[int, bytes], held: bool) -> None:
+    """A hint that held costs no message."""
+    assert (told([Given(dict(values))], [hint], HELD) is None) is held
+
+
+def test_a_correction_names_the_holder_its_content_and_its_other_identity() -> None:
+    """As the table keeps it: hashes under the organization's key, no address and no number."""
+    row = Given({"email": "a@x.com", "phone": "2", "phone_formatted": "+2"})
+    found = told([row], [(Hint.NEW, b"")], HELD)
+    assert found is not None
+    key = identity_key(SECRET, JOB.organization_id, "contacts", "")
+    now = {"email": "a@x.com", "phone": "2", "phone_formatted": "+2"}
+    email, phone = identity_hash(key, "email", "a@x.com"), identity_hash(key, "phone", "+2")
+    assert [(c.kind, c.hash, c.contact_id, c.fingerprint, c.other_hash) for c in found.changes] == [
+        ("email", email, X, fingerprint(now), phone),
+        ("phone", phone, X, fingerprint(now), email),
+    ]
+
+
+def test_an_identity_that_nobody_holds_is_released() -> None:
+    """A contact that was deleted elsewhere: its row made a new one, which is named instead."""
+    found = told([Given({"email": "c@x.com"})], [(Hint.SAME, X)])
+    assert found is not None
+    assert [change.contact_id for change in found.changes] == [contact_id(JOB.id, 1)]
