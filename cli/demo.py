@@ -12,10 +12,10 @@ from pathlib import Path
 import click
 
 from cli import account, output
-from cli.api_client import Api, Json
+from cli.api_client import Json
 from cli.commands.dnc import opened
 from cli.commands.token import USER, api_for, token_for
-from cli.watching import POLL_SECONDS, follow, upload
+from cli.watching import follow, upload
 from ingress.commands.accounts import Account, ensure_account
 from sluice.clock import SystemClock
 from sluice.outcome import Outcome
@@ -24,9 +24,6 @@ from tasks import dnc as lists
 from tasks.postgres import connected
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
-
-PROBES = 40
-"""Dry runs until a new Do-Not-Call list is in force, which is 3 s after its loading at the latest."""
 
 NOT_FROM_A_FILE = frozenset({Outcome.FAILED})
 """The database has to refuse one row for itself, which no row of a sound file makes it do."""
@@ -73,8 +70,8 @@ async def _demo(
     file = EXAMPLES / "contacts.csv"
     common = {"match_on": "either", "dnc_policy": "exclude", "exclude_rows": excluded_rows(file)}
     jobs = []
+    await _load_do_not_call(settings, owner)
     async with api_for(organization) as api:
-        await _load_do_not_call(settings, owner, api)
         for step in STEPS:
             if not quiet:
                 output.say(f"{step.title}: {step.says}")
@@ -83,20 +80,13 @@ async def _demo(
     return jobs, owner
 
 
-async def _load_do_not_call(settings: Settings, owner: Account, api: Api) -> None:
+async def _load_do_not_call(settings: Settings, owner: Account) -> None:
     file = EXAMPLES / "do-not-call.csv"
     target = lists.Target("Asked not to be called", "company", owner.organization_id)
     async with connected(settings) as connection:
         with opened(file) as text:
             entries = lists.read_entries(text, "US")
             await lists.load(connection, target, entries, replace=True, now=SystemClock().now())
-    # The list itself, as contacts: when all of them are suppressed, the list is in force.
-    probe = {"match_on": "phone", "dnc_policy": "exclude", "dry_run": "true"}
-    for _ in range(PROBES):
-        job = await follow(api, await upload(api, file, probe, quiet=True), quiet=True)
-        if job["counts"]["suppressed_dnc"] == job["total_rows"]:
-            return
-        await asyncio.sleep(POLL_SECONDS)
 
 
 def excluded_rows(file: Path) -> str:

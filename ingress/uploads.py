@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from ingress.formats.encoding import EncodingGuess, LateEvidence
 from ingress.formats.inspect import HEAD_BYTES
 from ingress.store import Store, open_store
 from sluice.clock import Clock
@@ -65,10 +66,12 @@ class Upload:
         self._sha256 = hashlib.sha256()
         self._lines = LineEnds()
         self._head = bytearray()
+        self._evidence = LateEvidence()
         self._part = bytearray()
         self._upload_id: str | None = None
         self._etags: list[str] = []
-        self._stored = False
+        self._stored = False  # the object is there, or may be
+        self._completed = False
 
     @property
     def head(self) -> bytes:
@@ -80,6 +83,11 @@ class Upload:
         """Whether nothing came behind the head so far."""
         return self._size == len(self._head)
 
+    @property
+    def late_encoding(self) -> EncodingGuess | None:
+        """What the whole file says of its encoding when its head says nothing, being ASCII."""
+        return self._evidence.guess() if self._head.isascii() else None
+
     async def write(self, data: bytes) -> None:
         """Take the next bytes. Raises FileTooLarge, StoreUnavailable, and what `check_head` raises."""
         self._size += len(data)
@@ -87,10 +95,11 @@ class Upload:
             raise FileTooLarge(limit_megabytes=self._limit_bytes // MEGABYTE)
         self._sha256.update(data)
         self._lines.count(data)
+        self._evidence.add(data)
         self._part += data
         if (missing := HEAD_BYTES - len(self._head)) > 0:
             self._head += data[:missing]
-            if len(data) >= missing:
+            if len(data) > missing:
                 await self._check_head(self.head)
         if len(self._part) >= self._part_bytes:
             await self._send_part()
@@ -98,13 +107,14 @@ class Upload:
     async def finish(self) -> StoredFile:
         """Make the object whole. Raises StoreUnavailable."""
         if self._upload_id is None:
-            self._stored = True  # from here on it may be there, whatever the answer is
+            self._stored = True
             etag = await self._store.put(self._key, bytes(self._part))
         else:
             if self._part:
                 await self._send_part()
             self._stored = True
             etag = await self._store.complete(self._key, self._upload_id, self._etags)
+            self._completed = True
         return StoredFile(
             key=self._key,
             etag=etag,
@@ -119,13 +129,10 @@ class Upload:
 
     async def _discard(self) -> None:
         self._part.clear()
-        try:
-            if self._upload_id is not None and not self._stored:
-                await self._store.abort(self._key, self._upload_id)
-            elif self._stored:
-                await self._store.delete(self._key)
-        except SluiceError as error:
-            log.warning("upload not removed", error=type(error).__name__)
+        if self._stored:
+            await _quietly(self._store.delete(self._key))
+        if self._upload_id is not None and not self._completed:
+            await _quietly(self._store.abort(self._key, self._upload_id))
 
     async def _send_part(self) -> None:
         if self._upload_id is None:
@@ -133,6 +140,14 @@ class Upload:
         data = bytes(self._part)
         self._part.clear()
         self._etags.append(await self._store.put_part(self._key, self._upload_id, len(self._etags) + 1, data))
+
+
+async def _quietly(removal: Awaitable[None]) -> None:
+    """What refused the file must reach the caller, whatever becomes of its remains."""
+    try:
+        await removal
+    except SluiceError as error:
+        log.warning("upload not removed", error=type(error).__name__)
 
 
 class LineEnds:

@@ -13,9 +13,10 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import asyncpg
 import structlog
 
-from sinks.batch import Position, to_milliseconds
+from sinks.batch import Batch, Position, to_milliseconds
 from sinks.bookkeeping import answer_from
 from sinks.contract import Applied, InDoubt, Published
 from sinks.imported_events import WRITTEN
@@ -106,17 +107,23 @@ class Settlement:
             message = messages.get((row["topic_partition"], row["topic_offset"]))
             yield self.publications.records([await self._applied(row, message)])
 
+    def _rebuilt(self, stored: asyncpg.Record, message: bytes | None) -> Applied | None:
+        try:
+            return self.sink.stored(stored, message)
+        except MessageUndecodable:
+            return None
+
     async def _applied(self, row: InDoubt, message: bytes | None) -> Applied:
         answer = None if _is_answered_before(row) else answer_from(row)
         if _has_events(row) and (message is not None or row["has_message"]):
             stored = await self.sink.stored_result(row["job_id"], row["batch_no"])
-            if stored is not None:
-                applied = self.sink.stored(stored, message)
+            applied = self._rebuilt(stored, message) if stored is not None else None
+            if applied is not None and _is_about(row, applied.batch):
                 applied.answer = answer
                 if applied.batch is not None and applied.batch.message.options.dry_run:
                     applied.batch = None
                 return applied
-        elif _has_events(row):
+        if _has_events(row):
             log.error("message gone, events lost", job_id=str(row["job_id"]), batch=row["batch_no"])
         return Applied(
             organization_id=row["organization_id"],
@@ -130,6 +137,16 @@ class Settlement:
             applied_at=to_milliseconds(row["applied_at"]),
             answer=answer,
         )
+
+
+def _is_about(row: InDoubt, batch: Batch | None) -> bool:
+    """Whether a message is the one that was applied: a topic that was made anew has others at its offsets."""
+    return (
+        batch is not None
+        and batch.job_id == row["job_id"]
+        and batch.message.batch_no == row["batch_no"]
+        and batch.row_count == row["row_count"]
+    )
 
 
 def _position(row: InDoubt) -> Position:

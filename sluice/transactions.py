@@ -9,6 +9,7 @@ polling thread after each poll and handed on.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -33,6 +34,8 @@ from sluice.errors import BrokerUnavailable
 from sluice.settings import Settings
 
 log = structlog.get_logger()
+CLIENT_LOG = logging.getLogger("confluent_kafka")
+"""Where the client's own lines go: to the others, not past them to standard error."""
 T = TypeVar("T")
 
 Headers = list[tuple[str, str | bytes | None]]
@@ -103,7 +106,8 @@ class GroupConsumer:
                 "fetch.message.max.bytes": MESSAGE_BYTES,
                 "queued.max.messages.kbytes": 16_384,
                 "log_level": 3,
-            }
+            },
+            logger=CLIENT_LOG,
         )
 
     async def subscribe(self) -> None:
@@ -216,11 +220,14 @@ class TransactionalProducer:
                 # 100 ms every other transaction stalls: 15,000 to 25,000 events a second against 100,000.
                 "retry.backoff.ms": 5,
                 "retry.backoff.max.ms": 20,
-                "linger.ms": 5,
+                # Committing sends what is waiting; until then nothing goes, so that a group is one request
+                # a partition instead of one every few milliseconds.
+                "linger.ms": 1_000,
                 "batch.num.messages": 10_000,
                 "message.max.bytes": MESSAGE_BYTES,
                 "log_level": 3,
-            }
+            },
+            logger=CLIENT_LOG,
         )
 
     async def start(self) -> None:
@@ -384,7 +391,8 @@ def _free_consumer(settings: Settings, options: Mapping[str, Any] | None = None)
             "fetch.message.max.bytes": MESSAGE_BYTES,
             "log_level": 3,
             **(options or {}),
-        }
+        },
+        logger=CLIENT_LOG,
     )
 
 

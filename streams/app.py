@@ -137,7 +137,7 @@ def create_app(
             progress=ProgressTable(app, stores[PROGRESS_CHANGELOG], sender),
             dnc=app.lists,
             dead_letters=DeadLetters(sender, codec, telemetry),
-            resolver=Resolver(STEPS, telemetry, clock, app.gives_up),
+            resolver=Resolver(STEPS, telemetry, clock, app.gives_up, app.follower.freshen),
             secret=settings.identity_secret,
             telemetry=telemetry,
             clock=clock,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol
@@ -32,6 +33,9 @@ STALE_AFTER = timedelta(days=31)
 """16 CFR 310.4(b)(3)(iv): a seller's copy of the registry may be at most 31 days old."""
 
 POLL_SECONDS = 3.0
+JOBS_REMEMBERED = 10_000
+"""A job that was forgotten costs one more read."""
+
 FRESH_SECONDS = 15.0
 """Without an answer of PostgreSQL for this long, what is known may miss a number: nobody passes."""
 
@@ -179,6 +183,8 @@ class DncFollower:
         self._reader = reader
         self._telemetry = telemetry
         self._rung = asyncio.Event()
+        self._reading = asyncio.Lock()
+        self._fresh_for: OrderedDict[str, None] = OrderedDict()
         self._tasks: list[asyncio.Task[Any]] = []
 
     async def start(self) -> None:
@@ -198,10 +204,26 @@ class DncFollower:
         Raises:
             DatabaseUnavailable: PostgreSQL does not answer.
         """
-        self._lists.take(await self._reader.read(self._lists.versions()))
-        if not self._lists.adds_up:
+        async with self._reading:
             self._lists.take(await self._reader.read(self._lists.versions()))
+            if not self._lists.adds_up:
+                self._lists.take(await self._reader.read(self._lists.versions()))
         self._telemetry.gauge("sluice_dnc_list_age_seconds", self._lists.oldest_age_seconds())
+
+    async def freshen(self, job_id: str) -> None:
+        """Read what changed, once for each job: a list that was loaded before an import began is in force.
+
+        Nobody's clock is asked: what was committed before the job was made was so before its first batch.
+
+        Raises:
+            DatabaseUnavailable: PostgreSQL does not answer.
+        """
+        if job_id in self._fresh_for:
+            return
+        await self.refresh()
+        self._fresh_for[job_id] = None
+        if len(self._fresh_for) > JOBS_REMEMBERED:
+            self._fresh_for.popitem(last=False)
 
     async def _poll(self) -> None:
         while True:

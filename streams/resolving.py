@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 import msgspec
 import structlog
@@ -32,9 +32,16 @@ class Resolver:
     """The steps in running order, with the time that each one takes."""
 
     def __init__(
-        self, steps: Sequence[Step], telemetry: Telemetry, clock: Clock, gives_up: Callable[[], bool]
+        self,
+        steps: Sequence[Step],
+        telemetry: Telemetry,
+        clock: Clock,
+        gives_up: Callable[[], bool],
+        freshen: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
+        """`freshen` is awaited with the job's id before each batch: see `DncFollower.freshen`."""
         self._steps = steps
+        self._freshen = freshen
         self._patience = Patience("dnc", telemetry, gives_up)
         self._telemetry = telemetry
         self._clock = clock
@@ -49,6 +56,8 @@ class Resolver:
         """
         while True:
             try:
+                if self._freshen is not None:
+                    await self._freshen(read.job_id)
                 resolved = self._resolve(read, look_ups)
             except Unavailable as error:
                 job = {"job_id": read.job_id, "batch_no": read.batch_no}

@@ -7,7 +7,7 @@ import uuid
 from collections import OrderedDict
 from collections.abc import AsyncIterable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 
@@ -113,6 +113,10 @@ class Acceptance:
         assert self._upload is not None, "take_file() comes first"
         options = read_options(self.fields, self._profile)
         head = self._source or await self._inspect(self._upload.head, self._upload.head_is_all, options)
+        late = self._upload.late_encoding
+        if late is not None and options.encoding is None and head.dialect.encoding == "utf-8":
+            # The head is ASCII, so its offsets hold in any encoding that the rest may turn out to be in.
+            head = replace(head, dialect=replace(head.dialect, encoding=late.encoding))
         stored = await self._upload.finish()
         await self._refuse_too_many_rows(stored, head)
         try:

@@ -47,6 +47,8 @@ GUESSED = (
 SURE_OF_ANOTHER_PAGE = 0.05
 
 _ASCII_TEXT = bytes([0x09, 0x0A, 0x0D, *range(0x20, 0x7F)])
+_BEYOND_ASCII = bytes(range(0x80, 0x100))
+_EVIDENCE_BYTES = 64 * 1024
 _CELL_BEYOND_ASCII = re.compile(rb"[^\r\n,;\t|]*[\x80-\xff][^\r\n,;\t|]*")
 
 
@@ -135,6 +137,34 @@ def guess_encoding(head: bytes, *, complete: bool) -> EncodingGuess:
     return EncodingGuess(encoding, 0, certain=False, note=note)
 
 
+class LateEvidence:
+    """What stands beyond ASCII behind a head that is ASCII alone: a long list may have its first accent late.
+
+    Takes a file's pieces in order and keeps the cells that tell something, up to 64 KiB.
+    """
+
+    def __init__(self) -> None:
+        self._kept = bytearray()
+        self._held = b""
+
+    def add(self, data: bytes) -> None:
+        """Look at the next bytes."""
+        if len(self._kept) >= _EVIDENCE_BYTES or (data.isascii() and not self._held):
+            return
+        data = self._held + data
+        # A character may be cut by the piece's end; half of it would be taken for another code page.
+        tail = data[-3:]
+        self._held = tail[len(tail.rstrip(_BEYOND_ASCII)) :]
+        whole = data[: len(data) - len(self._held)]
+        for cell in _CELL_BEYOND_ASCII.findall(whole):
+            self._kept += cell + b"\n"
+
+    def guess(self) -> EncodingGuess | None:
+        """The encoding of what was found; None when the file is ASCII throughout."""
+        found = bytes(self._kept) + self._held
+        return guess_encoding(found, complete=True) if found else None
+
+
 def _wide_without_mark(head: bytes) -> str | None:
     """UTF-16 without a mark: text with Latin letters and delimiters has a NUL in every other byte."""
     sample = head[:4096]
@@ -165,7 +195,7 @@ def _guess_code_page(head: bytes) -> str:
     In Western names letters beyond ASCII stand alone or in pairs; where they stand in a row (Cyrillic, Greek,
     Arabic, Chinese) chardet has evidence, else it must be sure.
     """
-    cells = b"\n".join(_CELL_BEYOND_ASCII.findall(head[: 64 * 1024]))
+    cells = b"\n".join(_CELL_BEYOND_ASCII.findall(head[:_EVIDENCE_BYTES]))
     beyond = sum(map(len, re.findall(rb"[\x80-\xff]+", cells)))
     in_a_row = sum(map(len, re.findall(rb"[\x80-\xff]{3,}", cells)))
     found = chardet.detect(cells, prefer_superset=True, include_encodings=GUESSED)

@@ -88,6 +88,7 @@ class World:
         self.sink = sink
         self.codec = sink.codec
         self.offsets = itertools.count(1)
+        self.jobs: list[uuid.UUID] = []
 
     @classmethod
     async def open(cls, dsn: str) -> World:
@@ -99,7 +100,12 @@ class World:
         return cls(connection, sink)
 
     async def close(self) -> None:
+        """Leave nothing in doubt: these batches were in no topic, so no worker may settle them."""
         await self.sink.close()
+        await self.connection.execute(
+            "UPDATE import_batches SET published = true WHERE NOT published AND job_id = ANY ($1::uuid[])",
+            self.jobs,
+        )
         await self.connection.close()
 
     async def organization(self) -> uuid.UUID:
@@ -135,6 +141,7 @@ class World:
             organization_id,
             job_id,
         )
+        self.jobs.append(job_id)
         return ImportJob(job_id, organization_id, chosen)
 
     async def contact_list(self, organization_id: uuid.UUID) -> uuid.UUID:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
-import subprocess
 import sys
 import urllib.request
 import uuid
@@ -201,6 +201,26 @@ async def forget_group(admin: AdminClient) -> None:
 
 
 @pytest.mark.requirement("S0-024")
+async def test_a_message_that_is_another_one_by_now_makes_no_event(
+    world: World, topics: Topics, settings: Settings
+) -> None:
+    """A topic that was made anew has others at the old offsets: no event is made of the wrong rows."""
+    job, first, _ = await two_batches(world)
+    other, stranger, _ = await two_batches(world)
+    async with running(settings):
+        pass
+    await write_only(settings, topics, first)
+    place = topics.send(stranger)
+    await world.connection.execute(
+        "UPDATE import_batches SET topic_partition = $2, topic_offset = $3 WHERE job_id = $1", job.id, *place
+    )
+    async with running(settings):
+        await applied(world, job.id, 1)
+    assert await topics.imported(job.id) == []
+    assert [answer.batch_no for answer in await topics.answers(job.id)] == [1]
+    assert other.id != job.id
+
+
 async def test_an_outdated_writer_is_fenced(world: World, topics: Topics, settings: Settings) -> None:
     """A worker whose partition was taken over writes nothing any more, and begins again."""
     job, first, second = await two_batches(world)
@@ -325,12 +345,10 @@ async def test_a_stopped_process_ends_cleanly_and_says_how_it_is_until_then(
     """The role answers /health and /metrics, finishes its group on SIGTERM and exits with 0."""
     job, first, _ = await two_batches(world)
     port = free_port()
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            "from sluice.settings import *; from sinks.worker import *; run(load_settings())",
-        ],
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        "from sluice.settings import *; from sinks.worker import *; run(load_settings())",
         env={**os.environ, **stack.env, "METRICS_PORT": str(port), "INSTANCE": "process"},
         cwd=Path(__file__).resolve().parents[2],
     )
@@ -341,7 +359,7 @@ async def test_a_stopped_process_ends_cleanly_and_says_how_it_is_until_then(
         health, metrics = answer(port, "/health"), answer(port, "/metrics")
     finally:
         process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 0
+    assert await asyncio.wait_for(process.wait(), 30) == 0
     assert health is not None
     assert msgspec.json.decode(health) == {"role": "sink", "status": "ready", "partitions": [*range(12)]}
     assert metrics is not None

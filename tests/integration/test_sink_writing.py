@@ -7,6 +7,7 @@ import uuid
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+import asyncpg
 import msgspec
 import pytest
 
@@ -112,12 +113,15 @@ async def test_faults_of_a_hostile_file_are_kept(world: World) -> None:
 
 
 @pytest.mark.requirement("S0-024", "S0-045")
-async def test_a_database_error_rolls_the_whole_group_back(world: World) -> None:
+async def test_a_database_error_rolls_the_whole_group_back(world: World, stack: Servers) -> None:
     """An error that is no row's fault is waited for: nothing is written, and later everything, once."""
     job = await world.job(await world.organization(), on_duplicate="overwrite")
     await world.write(world.batch(job, [person(0)]))
     changed = world.batch(job, [person(0, notes="new"), person(1), person(2)], end="completed")
-    await world.connection.execute(
+    migrate_url = stack.settings().migrate_database_url
+    assert migrate_url is not None
+    owner = await asyncpg.connect(migrate_url.get_secret_value())
+    await owner.execute(
         f"""CREATE FUNCTION broken_disk() RETURNS trigger LANGUAGE plpgsql AS
                 'BEGIN RAISE EXCEPTION ''disk'' USING ERRCODE = ''58030''; END';
             CREATE TRIGGER broken_disk BEFORE INSERT ON import_batches FOR EACH ROW
@@ -127,7 +131,8 @@ async def test_a_database_error_rolls_the_whole_group_back(world: World) -> None
     with pytest.raises(DatabaseUnavailable):
         await world.write(changed)
     assert (await world.contacts(job.organization_id), dict(await world.row(job))) == before
-    await world.connection.execute("DROP TRIGGER broken_disk ON import_batches; DROP FUNCTION broken_disk()")
+    await owner.execute("DROP TRIGGER broken_disk ON import_batches; DROP FUNCTION broken_disk()")
+    await owner.close()
     await world.write(changed)
     assert await world.outcomes(job) == [O.CREATED, O.UPDATED, O.CREATED, O.CREATED]
 

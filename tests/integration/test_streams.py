@@ -99,7 +99,8 @@ async def test_a_lost_disk_heals_from_the_changelog(
     """Whatever became of the directory, the worker starts, and knows the identities again."""
     organization = organization_in(1)
     await reader.run(make_job(organization, 10))
-    worker.kill()
+    # A clean stop commits: nothing but the changelog can bring the identities back.
+    worker.stop()
     damage(worker.directory)
     await worker.start_ready()
     assert await hints_of_the_same_again(reader, organization, 10) == {Hint.SAME}
@@ -110,7 +111,7 @@ async def test_a_foreign_table_is_not_believed(worker: Worker, reader: Reader, t
     """A table ahead of its changelog, or of another topic, is removed and read again: no wrong hint."""
     organization = organization_in(2)
     await reader.run(make_job(organization, 3))
-    worker.kill()
+    worker.stop()
     tables = worker.directory / "tables" / IDENTITIES_CHANGELOG
     held = topic_id or _topic_id_of(tables, 2)
     shutil.rmtree(tables)

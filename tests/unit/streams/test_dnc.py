@@ -161,3 +161,28 @@ async def test_an_outage_leaves_what_is_known() -> None:
     with pytest.raises(DatabaseUnavailable):
         await DncFollower(None, held, Database(None), Telemetry("test")).refresh()  # type: ignore[arg-type]
     assert listed(held) == [NUMBERS[0]]
+
+
+@pytest.mark.requirement("B-03", "K-43")
+async def test_a_list_loaded_before_an_import_is_in_force_for_its_first_row() -> None:
+    """A job's first batch makes the follower look; its other batches do not ask again."""
+    held = lists(snapshot([]))
+    database = Database(snapshot([entry(NUMBERS[0])], version=2), snapshot([], version=2))
+    follower = DncFollower(None, held, database, Telemetry("test"))  # type: ignore[arg-type]
+    for _ in range(3):
+        await follower.freshen("job 1")
+        assert listed(held) == [NUMBERS[0]]
+    assert len(database.asked) == 1
+    await follower.freshen("job 2")
+    assert len(database.asked) == 2
+
+
+async def test_an_outage_leaves_a_job_waiting_for_its_first_look() -> None:
+    """It is asked again until it was answered once."""
+    held = lists(snapshot([entry(NUMBERS[0])]))
+    database = Database(None, snapshot([entry(NUMBERS[0])]))
+    follower = DncFollower(None, held, database, Telemetry("test"))  # type: ignore[arg-type]
+    with pytest.raises(DatabaseUnavailable):
+        await follower.freshen("job 1")
+    await follower.freshen("job 1")
+    assert len(database.asked) == 2

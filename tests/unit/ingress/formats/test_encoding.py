@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from ingress.formats.encoding import LineSplitter, canonical_encoding, guess_encoding
+from ingress.formats.encoding import LateEvidence, LineSplitter, canonical_encoding, guess_encoding
 
 NAMES = {
     "cp1252": [
@@ -115,3 +115,25 @@ def test_lines_end_with_lf_crlf_and_cr_only(encoding: str) -> None:
             lines += splitter.feed(data[at : at + step]).lines
         assert lines + splitter.finish().lines == expected
         assert splitter.finish().lines == []
+
+
+@pytest.mark.requirement("S0-018")
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252"])
+@pytest.mark.parametrize("piece", [1, 2, 3, 7, 64])
+def test_the_first_accent_of_a_long_file_decides_its_encoding(encoding: str, piece: int) -> None:
+    """However the file is cut into pieces, a name with an accent far behind the head is evidence."""
+    data = ("Ann,Smith\n" * 50 + "José,Müller\nChloë,Núñez\n" + "Bob,Jones\n" * 50).encode(encoding)
+    evidence = LateEvidence()
+    for start in range(0, len(data), piece):
+        evidence.add(data[start : start + piece])
+    guess = evidence.guess()
+    assert guess is not None
+    assert guess.encoding == encoding
+
+
+@pytest.mark.requirement("S0-018")
+def test_a_file_without_accents_gives_no_evidence() -> None:
+    """ASCII is UTF-8 already."""
+    evidence = LateEvidence()
+    evidence.add(b"Ann,Smith\n" * 10)
+    assert evidence.guess() is None
