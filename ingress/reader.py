@@ -41,6 +41,7 @@ from sluice.broker import partition_of
 from sluice.clock import SystemClock
 from sluice.errors import DatabaseUnavailable, MessageUndecodable
 from sluice.events import BatchApplied, ImportRequested
+from sluice.memory import calm_garbage_collector
 from sluice.settings import Settings
 from sluice.telemetry import Telemetry, configure_logging, serve_metrics
 from sluice.topics import BATCH_APPLIED, IMPORTS_REQUESTED, PARTITIONS
@@ -70,6 +71,7 @@ LEAVE_SECONDS = 2.0
 def run(settings: Settings) -> None:
     """Work until SIGTERM or SIGINT."""
     configure_logging(settings.log_level)
+    calm_garbage_collector()
     # An outage is told twice, when it begins and when it ends, not with every attempt.
     stamina.instrumentation.set_on_retry_hooks(())
     uvloop.run(serve(settings))

@@ -42,6 +42,7 @@ from sluice.errors import (
     SluiceError,
     Unavailable,
 )
+from sluice.memory import calm_garbage_collector
 from sluice.settings import Settings
 from sluice.telemetry import Telemetry, configure_logging, serve_metrics
 from sluice.topics import ROWS_RESOLVED, SINK_GROUP
@@ -281,6 +282,7 @@ class SinkWorker:
 def run(settings: Settings) -> None:
     """The role: blocks until SIGTERM or SIGINT, then ends with the group in hand."""
     configure_logging(settings.log_level)
+    calm_garbage_collector()
     uvloop.run(_serve(settings))
 
 

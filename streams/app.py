@@ -7,7 +7,6 @@ docs/decisions. Faust's own answers (web server, topic declaration, leader elect
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
 import sys
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ from faust.transport.drivers import aiokafka as driver
 from sluice.avro import Codec, load_codec
 from sluice.clock import Clock, SystemClock
 from sluice.errors import Unavailable
+from sluice.memory import calm_garbage_collector
 from sluice.settings import Settings
 from sluice.telemetry import Telemetry, configure_logging, serve_metrics
 from sluice.topics import IDENTITIES_CHANGELOG, PROGRESS_CHANGELOG, ROWS_READ, STREAMS_GROUP
@@ -207,17 +207,10 @@ def run(settings: Settings) -> None:
         changelogs.discard_ahead(store, ends[topic].end_offsets)
         store.close()
     app = create_app(settings, codec, topic_ids)
-    _calm_garbage_collector()
+    calm_garbage_collector()
     worker = faust.Worker(app, loop=loop, quiet=True, override_logging=False, redirect_stdouts=False)
     worker.spinner = None
     worker.execute_from_commandline()
-
-
-def _calm_garbage_collector() -> None:
-    """A batch makes thousands of lists that die young; looking at the old ones too cost 2 µs a row."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
 
 
 async def _prepare(settings: Settings) -> tuple[Codec, dict[str, changelogs.Changelog]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import time
 from dataclasses import dataclass, field
@@ -32,7 +33,7 @@ class Tenant:
         form = aiohttp.FormData()
         for name, value in options.items():
             form.add_field(name, value if isinstance(value, str) else json.dumps(value))
-        form.add_field("file", content, filename="contacts.csv", content_type="text/csv")
+        form.add_field("file", io.BytesIO(content), filename="contacts.csv", content_type="text/csv")
         async with self.session.post(f"{self.api}/v1/imports", data=form, headers=self.headers) as answer:
             body = await answer.json()
             assert answer.status in (200, 201, 202), body

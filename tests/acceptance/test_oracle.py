@@ -86,4 +86,5 @@ async def test_outcomes_and_contacts_equal_the_oracle(running: Running, world: W
 async def test_the_generated_jobs_were_worth_it(world: World) -> None:
     """More than 200 jobs ran before this, and every outcome that a file can bring about was among theirs."""
     assert len(world.jobs) >= 200
-    assert set(world.outcomes) == {outcome.value for outcome in Outcome} - {"failed", "cancelled"}
+    possible = {outcome.value for outcome in Outcome} - {"failed", "cancelled"}
+    assert possible - set(world.outcomes) == set()

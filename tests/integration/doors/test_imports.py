@@ -384,8 +384,10 @@ async def _until_objects(api: Api, holds: Callable[[set[str]], bool]) -> None:
 @pytest.mark.requirement("S0-018")
 async def test_the_first_accent_far_behind_the_head_decides_the_encoding(api: Api, tenant: Tenant) -> None:
     """The head of a long list may be ASCII alone; the rest was looked at on its way in."""
-    rows = "".join(f"person{number}@example.com,Ann\n" for number in range(12_000))
-    job_id = await tenant.import_id(f"email,name\n{rows}jose@example.com,José Müller\n".encode("cp1252"))
+    rows = "".join(f"person{number}@example.com,{'Ann' * 60}\n" for number in range(1_500))
+    job_id = await tenant.import_id(
+        f"email,name\n{rows}jose@example.com,José Müller\nc@example.com,Chloë Núñez\n".encode("cp1252")
+    )
 
     found = await api.database.fetchval("SELECT format FROM import_parts WHERE job_id = $1", job_id)
     assert json.loads(found)["encoding"] == "cp1252"
