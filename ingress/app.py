@@ -73,8 +73,7 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         response = await handler(request)
     except Exception as error:
         response = _error_response(request, caller, error)
-    route = request.match_info.route.resource
-    pattern = route.canonical if route is not None else "unknown"
+    pattern = _pattern(request)
     telemetry = services.telemetry
     # A method of the caller's own making would be a series of its own.
     method = request.method if request.method in METH_ALL else "other"
@@ -134,7 +133,7 @@ async def _authenticate(request: web.Request, handler: Handler) -> web.StreamRes
         organization_id=principal.organization_id,
         user_id=principal.user_id,
         resource=request.method,
-        resource_id=request.path,
+        resource_id=_pattern(request),
     )
     services.limits.call(principal)
     request[PRINCIPAL] = principal
@@ -153,11 +152,17 @@ def _refused(services: Services, request: web.Request, caller: Caller, error: Sl
         "authentication_failed",
         caller,
         resource=request.method,
-        resource_id=request.path,
+        resource_id=_pattern(request),
         code=error.code,
     )
     if isinstance(error, AuthenticationFailed):
         services.limits.unauthenticated(caller.address)
+
+
+def _pattern(request: web.Request) -> str:
+    """The route's own path: what a caller writes into an address, personal data perhaps, is not kept."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else "unmatched"
 
 
 def _caller(request: web.Request) -> Caller:

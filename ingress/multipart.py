@@ -24,6 +24,10 @@ MAX_FIELD_BYTES = 1024 * 1024
 IDLE_SECONDS = 30.0
 """How long a client may send nothing before it counts as gone."""
 
+BODY_SECONDS = 3600.0
+"""How long a whole body may take: 100 MB in an hour is 28 KB a second, less than any line that a file of that
+size is sent over. Without it a byte every few seconds would hold a connection and an upload for ever."""
+
 
 class BodyIncomplete(Refused):
     """The request ended before the whole form had arrived. Nothing was imported; send it again."""
@@ -80,7 +84,12 @@ class Chunks:
 
 
 async def read_form(
-    request: web.Request, fields: dict[str, str], take_file: TakeFile, *, idle_seconds: float = IDLE_SECONDS
+    request: web.Request,
+    fields: dict[str, str],
+    take_file: TakeFile,
+    *,
+    idle_seconds: float = IDLE_SECONDS,
+    body_seconds: float = BODY_SECONDS,
 ) -> None:
     """Put the form's fields into `fields`, as they come, and hand its file to `take_file`.
 
@@ -88,6 +97,18 @@ async def read_form(
     given twice, and whatever `take_file` raises.
     """
     reader = _reader(request)
+    try:
+        async with asyncio.timeout(body_seconds) as whole:
+            await _read_parts(reader, fields, take_file, idle_seconds)
+    except TimeoutError as error:
+        if not whole.expired():
+            raise
+        raise BodyIncomplete from error
+
+
+async def _read_parts(
+    reader: MultipartReader, fields: dict[str, str], take_file: TakeFile, idle_seconds: float
+) -> None:
     files, parts, field_bytes = 0, 0, 0
     while (part := await _next(reader, idle_seconds)) is not None:
         parts += 1

@@ -10,7 +10,7 @@ from ingress.audit import Audit
 from ingress.authentication import Directory, TokenVerifier
 from ingress.database import Database
 from ingress.limits import Limits
-from ingress.multipart import IDLE_SECONDS
+from ingress.multipart import BODY_SECONDS, IDLE_SECONDS
 from ingress.producing import Bell
 from ingress.status import Progress
 from ingress.store import Store, open_store
@@ -35,11 +35,16 @@ class Services:
     bell: Bell
     telemetry: Telemetry
     idle_seconds: float = IDLE_SECONDS
+    body_seconds: float = BODY_SECONDS
 
 
 @asynccontextmanager
 async def open_services(
-    settings: Settings, clock: Clock | None = None, *, idle_seconds: float = IDLE_SECONDS
+    settings: Settings,
+    clock: Clock | None = None,
+    *,
+    idle_seconds: float = IDLE_SECONDS,
+    body_seconds: float = BODY_SECONDS,
 ) -> AsyncIterator[Services]:
     """The services of one process, closed in the end."""
     clock = clock or SystemClock()
@@ -61,6 +66,7 @@ async def open_services(
                 bell=bell,
                 telemetry=Telemetry("ingress"),
                 idle_seconds=idle_seconds,
+                body_seconds=body_seconds,
             )
     finally:
         await bell.close()

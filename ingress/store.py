@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
@@ -81,11 +81,16 @@ class Store:
             async with answer["Body"] as body:
                 return bytes(await body.read())
 
-    async def stream(self, key: str, etag: str, start: int = 0) -> AsyncIterator[bytes]:
-        """This version of the object from `start` on, in pieces of up to 256 KiB."""
+    async def stream(
+        self, key: str, etag: str, start: int = 0, end: int | None = None
+    ) -> AsyncGenerator[bytes]:
+        """This version of the object from `start` up to but not including `end`, in pieces of up to 256 KiB."""
+        if end is not None and start >= end:
+            return
+        last = "" if end is None else end - 1
         with _translated(key):
             answer = await self._client.get_object(
-                Bucket=self._bucket, Key=key, IfMatch=etag, Range=f"bytes={start}-"
+                Bucket=self._bucket, Key=key, IfMatch=etag, Range=f"bytes={start}-{last}"
             )
             async with answer["Body"] as body:
                 while piece := await body.read(READ_BYTES):

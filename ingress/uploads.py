@@ -26,8 +26,10 @@ from sluice.settings import Settings
 # The least that S3 takes as a part that is not the last.
 PART_BYTES = 5 * 1024 * 1024
 
-# Of the file's own name in the object's key; S3 ends keys at 1,024 bytes.
-MAX_KEY_NAME = 200
+# Characters (all ASCII) of the file's own name in the object's key. S3 takes keys of 1,024 bytes, but stores
+# that keep an object as a file end its name at 255 bytes, of which time, chance and their own suffixes (of a
+# checksum file, of a part not yet complete) take up to 100.
+MAX_KEY_NAME = 100
 
 MEGABYTE = 1024 * 1024
 

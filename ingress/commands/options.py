@@ -25,6 +25,19 @@ MAX_LIST_NAME = 255
 DELIMITER_NAMES = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|", "\\t": "\t"}
 
 
+MAX_SHOWN = 100
+"""Characters of a name that came from outside, where a sentence repeats it."""
+
+TAKES: Mapping[str, str] = {
+    "dry_run": "true or false",
+    "encoding": "the name of an encoding, such as utf-8",
+    "list_id": "a UUID",
+    "mapping": "a JSON object of column names to field names",
+    "exclude_rows": f"up to {MAX_EXCLUDED} row numbers from 1, as a JSON array or separated by commas",
+}
+"""What an option takes whose check has no words of its own; a choice names its values itself."""
+
+
 class OptionUnknown(Refused):
     """There is no option "{field}" here; there are {allowed}."""
 
@@ -47,7 +60,7 @@ def _row_numbers(value: Any) -> Any:
     try:
         return json.loads(text if text.startswith("[") else f"[{text}]")
     except (ValueError, RecursionError):
-        raise ValueError("a JSON array or a comma-separated list of row numbers") from None
+        raise ValueError(TAKES["exclude_rows"]) from None
 
 
 def _json_object(value: Any) -> Any:
@@ -56,7 +69,7 @@ def _json_object(value: Any) -> Any:
     try:
         return json.loads(value)
     except (ValueError, RecursionError):
-        raise ValueError("a JSON object of column names to field names") from None
+        raise ValueError(TAKES["mapping"]) from None
 
 
 def _region(value: str) -> str:
@@ -182,7 +195,7 @@ def read_options(fields: Mapping[str, str], profile: Profile) -> FormOptions:
     for name, value in fields.items():
         option = profile.fields.get(name)
         if option is None:
-            raise OptionUnknown(field=name[:100], allowed=", ".join(profile.fields))
+            raise OptionUnknown(field=name[:MAX_SHOWN], allowed=", ".join(profile.fields))
         if value == "":
             continue
         allowed = profile.choices.get(name)
@@ -203,9 +216,7 @@ def _invalid(error: ValidationError, given: Mapping[str, str], names: Mapping[st
     fault = error.errors(include_url=False, include_input=False)[0]
     option = str(fault["loc"][0])
     context = fault.get("ctx", {})
-    allowed = context.get("expected") or str(context.get("error", "")) or fault["msg"]
-    if fault["type"].startswith("uuid"):
-        allowed = "a UUID"
+    allowed = TAKES.get(option) or context.get("expected") or str(context["error"])
     return OptionInvalid(field=names[option], value=given[option][:100], allowed=allowed)
 
 
@@ -213,7 +224,7 @@ def require_columns(head: SourceHead, options: FormOptions, profile: Profile) ->
     """Raise FileHasNoColumn without a column that the door needs, MappingInvalid for a bad mapping."""
     plan = map_columns(head.columns, options.mapping)
     if not any(name in plan.fields for name in profile.needs_columns):
-        columns = ", ".join(head.columns[:20])
+        columns = ", ".join(name[:MAX_SHOWN] for name in head.columns[:20])
         raise FileHasNoColumn(field=" or ".join(profile.needs_columns), columns=columns)
 
 

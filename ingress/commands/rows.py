@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ from sluice.outcome import BY_LETTER, LETTERS, REFUSED, Outcome
 PENDING = "pending"
 
 BATCHES_AT_ONCE = 8
-"""Read together: with 512 KiB each the most that a request holds of a source is 4 MiB."""
+"""Asked for together; the source is read for one at a time, so a request holds 512 KiB of rows of it."""
 
 NO_CONTACT = bytes(16)
 
@@ -146,14 +146,18 @@ class Rows:
         if source is None:
             return None
         start = Position(batch["start_part"], batch["start_byte"], batch["start_line"], batch["first_row_no"])
+        chunker = CsvChunker(source.columns, source.dialect, start)
+        chunks: list[RowChunk] = []
+        # In pieces: one row may be as long as the file, and the chunker keeps only the start of it.
+        pieces = self._services.store.stream(
+            source.key, source.etag, batch["start_byte"], batch["end_byte"]
+        )
         try:
-            data = await self._services.store.read(
-                source.key, source.etag, batch["start_byte"], batch["end_byte"]
-            )
+            async with aclosing(pieces):
+                async for piece in pieces:
+                    chunks += chunker.feed(piece)
         except SourceChanged:
             return None
-        chunker = CsvChunker(source.columns, source.dialect, start)
-        chunks = chunker.feed(data)
         while (chunk := chunker.finish()) is not None:
             chunks.append(chunk)
         return chunks

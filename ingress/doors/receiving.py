@@ -24,7 +24,13 @@ async def receive(request: web.Request, profile: Profile) -> Job:
     acceptance = request.app[IMPORTS].acceptance(principal, profile)
     try:
         await acceptance.begin(content_length(request))
-        await read_form(request, acceptance.fields, acceptance.take_file, idle_seconds=services.idle_seconds)
+        await read_form(
+            request,
+            acceptance.fields,
+            acceptance.take_file,
+            idle_seconds=services.idle_seconds,
+            body_seconds=services.body_seconds,
+        )
         job = await acceptance.accept()
     except BaseException:
         # Whatever it was, a cancelled request included: what was stored so far belongs to nobody.

@@ -78,7 +78,8 @@ class RowCutter:
     def _fit(self, base: int) -> None:
         """Give every row from `base` on as many cells as there are columns, and leave out the blank lines."""
         blank = False
-        for index, row in enumerate(islice(self._cells, base, None), base):
+        for index in range(base, len(self._cells)):
+            row = self._cells[index]
             if not row:
                 blank = True
             elif len(row) < self._width:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from bisect import bisect_left
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass
@@ -79,7 +80,8 @@ async def _rows(
         position = start_of(part, behind)
         chunker = open_chunker(part, position, limits)
         async for piece in source.pieces(part, position.byte_offset):
-            for chunk in chunker.feed(piece):
+            # Off the event loop: a hostile piece takes seconds, and leases are renewed meanwhile.
+            for chunk in await asyncio.to_thread(chunker.feed, piece):
                 yield Cut(part.format.columns, chunk, position, chunk.end)
                 position = chunk.end
         for chunk in _rest(chunker):

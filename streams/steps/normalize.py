@@ -23,6 +23,8 @@ from streams.batch import MAX_FAULT_TEXT, Batch
 from streams.look_ups import LookUps
 
 DATE_FIELDS = ("last_contact_date",)
+MAX_TAG_LENGTH = 255
+"""PostgreSQL's index of tags takes no entry above 2.7 kB, and a tag is a word or two."""
 _MODIFIED_AT = "modified_at"
 _COUNTRY_AS_GIVEN = f"{CUSTOM}country"
 _NOT_READ_HERE = frozenset({"provider_id"})
@@ -157,14 +159,24 @@ def _read_dates(batch: Batch, field: str, values: list[str]) -> None:
 
 
 def _read_modified_at(batch: Batch, field: str, values: list[str]) -> None:
-    """A time that cannot be read is no time; it is nothing of the contact's, so the row stays good."""
+    """A time that cannot be read is no time; it is nothing of the contact's, so the row stays good.
+
+    One that lies behind the job's own is taken as the job's: nothing later would ever win against it.
+    """
     times = [parse_time(text) if text else None for text in values]
     if any(times):
-        batch.modified_at = [int(time.timestamp() * 1000) if time else 0 for time in times]
+        latest = batch.read.options.created_at
+        batch.modified_at = [min(int(time.timestamp() * 1000), latest) if time else 0 for time in times]
 
 
 def _read_tags(batch: Batch, field: str, values: list[str]) -> None:
-    batch.columns[field] = [join_tags(split_tags(text.replace(",", ";"))) if text else "" for text in values]
+    tags = [join_tags(split_tags(text.replace(",", ";"))) if text else "" for text in values]
+    batch.columns[field] = tags
+    if max(map(len, tags), default=0) > MAX_TAG_LENGTH:
+        for index, joined in enumerate(tags):
+            if any(len(tag) > MAX_TAG_LENGTH for tag in split_tags(joined)):
+                message = f"A tag is longer than {MAX_TAG_LENGTH} characters"
+                _fault(batch, index, field, "too_long", message, joined)
 
 
 def _split_names(batch: Batch, full_names: list[str]) -> None:

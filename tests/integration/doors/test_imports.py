@@ -391,3 +391,12 @@ async def test_the_first_accent_far_behind_the_head_decides_the_encoding(api: Ap
 
     found = await api.database.fetchval("SELECT format FROM import_parts WHERE job_id = $1", job_id)
     assert json.loads(found)["encoding"] == "cp1252"
+
+
+async def test_a_file_of_blank_lines_is_refused(api: Api, tenant: Tenant) -> None:
+    """They are no rows, but passing by them takes time that other customers need."""
+    answer = await tenant.upload(b"email\n" + b"\n" * 20_001 + b"a@example.com\n")
+
+    assert answer.status == 422, answer.text
+    assert answer.json["error"]["code"] == "TOO_MANY_ROWS"
+    assert await tenant.jobs() == 0

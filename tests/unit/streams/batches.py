@@ -21,7 +21,7 @@ START = SourcePosition(part_no=1, byte_offset=0, line=1, row_no=1)
 OPTIONS: Mapping[str, Any] = {
     "on_duplicate": "skip", "match_on": "email", "dnc_policy": "flag", "phone_check": "strict",
     "mode": "partial", "dry_run": False, "blanks": "keep", "region": "US", "required": [],
-    "missing_email": "invalid", "mapping": None, "created_at": 1,
+    "missing_email": "invalid", "mapping": None, "created_at": 1_795_000_000_000,
 }  # fmt: skip
 
 

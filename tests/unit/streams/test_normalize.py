@@ -97,6 +97,20 @@ def test_a_modification_time_is_no_field_and_no_fault() -> None:
     assert not batch.faults
 
 
+def test_a_time_in_the_future_is_the_jobs_own() -> None:
+    """Otherwise no later row could ever win against it."""
+    batch = normalized(["email", "modified at"], ["a@b.de", "9999-12-31T00:00:00Z"])
+    assert batch.modified_at == [batch.read.options.created_at]
+
+
+def test_a_tag_that_the_index_cannot_hold_is_a_fault() -> None:
+    """A person can mend it; the database's own words would help nobody."""
+    batch = normalized(["email", "tags"], ["a@b.de", f"vip;{'x' * 256}"], ["b@b.de", f"vip;{'x' * 255}"])
+    assert {index: [each.code for each in found] for index, found in batch.faults.items()} == {
+        0: ["too_long"]
+    }
+
+
 def test_no_times_at_all_cost_nothing() -> None:
     """A column of blank times is as good as none."""
     assert normalized(["email", "modified at"], ["a@b.de", ""]).modified_at == []
