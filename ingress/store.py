@@ -84,7 +84,7 @@ class Store:
     async def stream(
         self, key: str, etag: str, start: int = 0, end: int | None = None
     ) -> AsyncGenerator[bytes]:
-        """This version of the object from `start` up to but not including `end`, in pieces of up to 256 KiB."""
+        """This version of the object from `start` up to, but without, `end`, in pieces of up to 256 KiB."""
         if end is not None and start >= end:
             return
         last = "" if end is None else end - 1

@@ -27,8 +27,8 @@ from sluice.settings import Settings
 PART_BYTES = 5 * 1024 * 1024
 
 # Characters (all ASCII) of the file's own name in the object's key. S3 takes keys of 1,024 bytes, but stores
-# that keep an object as a file end its name at 255 bytes, of which time, chance and their own suffixes (of a
-# checksum file, of a part not yet complete) take up to 100.
+# that keep an object as a file end its name at 255 bytes, of which time, chance and a suffix of their own
+# take about 60 (195 characters were refused).
 MAX_KEY_NAME = 100
 
 MEGABYTE = 1024 * 1024

@@ -50,8 +50,8 @@ QUICK_BYTES = 8 * 1024
 LIVING_REMEMBERED = 10_000
 
 MAX_LINES_PER_ROW = 10
-"""Of a file with as many rows as may be, on average. Blank lines are no rows, but each costs about 2 µs to pass:
-100 MB of them would hold a reader up for minutes."""
+"""Of a file with as many rows as may be, on average. Blank lines are no rows, but each costs about 2 µs to
+pass: 100 MB of them would hold a reader up for minutes."""
 
 log = structlog.get_logger("sluice.ingress")
 _SQL = statements("imports")

@@ -149,9 +149,7 @@ class Rows:
         chunker = CsvChunker(source.columns, source.dialect, start)
         chunks: list[RowChunk] = []
         # In pieces: one row may be as long as the file, and the chunker keeps only the start of it.
-        pieces = self._services.store.stream(
-            source.key, source.etag, batch["start_byte"], batch["end_byte"]
-        )
+        pieces = self._services.store.stream(source.key, source.etag, batch["start_byte"], batch["end_byte"])
         try:
             async with aclosing(pieces):
                 async for piece in pieces:

@@ -141,13 +141,15 @@ def form(*files: tuple[str, bytes, str], **fields: str) -> aiohttp.FormData:
 
 
 @asynccontextmanager
-async def running_api(stack: Servers, *, idle_seconds: float = 30.0, **changes: str) -> AsyncIterator[Api]:
+async def running_api(
+    stack: Servers, *, idle_seconds: float = 30.0, body_seconds: float = 3600.0, **changes: str
+) -> AsyncIterator[Api]:
     """The API on a free port with these settings changed, by environment name."""
     settings = stack.settings(**changes)
     database = await asyncpg.connect(settings.sink_database_url.get_secret_value())
     try:
         async with (
-            open_services(settings, idle_seconds=idle_seconds) as services,
+            open_services(settings, idle_seconds=idle_seconds, body_seconds=body_seconds) as services,
             serving(services, "127.0.0.1", 0) as port,
             aiohttp.ClientSession() as session,
         ):

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingress.commands.errors_file import ADDED, errors_file, harmless, original
+from ingress.commands.errors_file import ADDED, LIVE, errors_file, harmless, original
 from ingress.commands.jobs import Job
 from ingress.commands.rows import RowResult
 from ingress.doors.contacts_import import COUNTERS, MAX_ERRORS, answer
@@ -124,13 +124,22 @@ def test_errors_have_each_doors_form() -> None:
     assert error_response(DatabaseUnavailable(), "/", "r", NOW).headers["Retry-After"] == "5"
 
 
-@given(st.text(max_size=20))
+CELLS = st.lists(st.one_of(st.sampled_from([*LIVE, "'"]), st.text(max_size=5)), max_size=5).map("".join)
+
+
+@given(CELLS)
 def test_no_cell_is_a_live_formula_and_none_is_lost(cell: str) -> None:
     """An apostrophe stands before what a spreadsheet would run, and comes off again."""
     written = harmless(cell)
-    assert not written.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
-    if not (cell.startswith("'") and cell[1:].startswith(("=", "+", "-", "@", "\t", "\r", "\n"))):
-        assert original(written) == cell
+    assert not written.startswith(LIVE)
+    assert original(written) == cell
+
+
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20"])
+def test_every_sign_that_starts_a_formula_is_stopped(sign: str) -> None:
+    """The plain ones and their full-width forms; a cell that already has the apostrophe gets its own."""
+    assert harmless(f"{sign}1") == f"'{sign}1"
+    assert harmless(f"'{sign}1") == f"''{sign}1"
 
 
 async def test_an_errors_file_without_rows_has_a_header() -> None:

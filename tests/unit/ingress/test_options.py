@@ -17,7 +17,9 @@ from ingress.commands.options import (
     excluded_rows,
     job_options,
     read_options,
+    require_columns,
 )
+from ingress.formats.inspect import inspect_head
 from sluice.errors import OptionInvalid, Refused
 
 
@@ -62,11 +64,16 @@ def test_values_are_taken_in_the_forms_that_people_send() -> None:
     [
         ({"on_duplicate": "replace"}, "on_duplicate", "skip"),
         ({"match_on": "name"}, "match_on", "phone"),
-        ({"dry_run": "maybe"}, "dry_run", "boolean"),
-        ({"exclude_rows": "1;2"}, "exclude_rows", "list of row numbers"),
-        ({"exclude_rows": '["1"]'}, "exclude_rows", "integer"),
-        ({"exclude_rows": "[" * 5000}, "exclude_rows", "list of row numbers"),
+        ({"dry_run": "maybe"}, "dry_run", "true or false"),
+        ({"exclude_rows": "1;2"}, "exclude_rows", "row numbers from 1"),
+        ({"exclude_rows": '["1"]'}, "exclude_rows", "row numbers from 1"),
+        ({"exclude_rows": "0"}, "exclude_rows", "row numbers from 1"),
+        ({"exclude_rows": "1," * 10_000 + "1"}, "exclude_rows", "up to 10000 row numbers"),
+        ({"exclude_rows": "[" * 5000}, "exclude_rows", "row numbers from 1"),
         ({"mapping": "email"}, "mapping", "JSON object"),
+        ({"mapping": '{"Mail": 1}'}, "mapping", "JSON object"),
+        ({"mapping": "[1]"}, "mapping", "JSON object"),
+        ({"encoding": "u" * 41}, "encoding", "name of an encoding"),
         ({"region": "USA"}, "region", "two letters"),
         ({"delimiter": ",,"}, "delimiter", "one character"),
         ({"list_id": "x"}, "list_id", "UUID"),
@@ -81,6 +88,18 @@ def test_a_wrong_value_is_refused_by_name(fields: dict[str, str], field: str, al
     assert refused.value.facts["field"] == field
     assert refused.value.facts["value"] == fields[field][:100]
     assert allowed.lower() in str(refused.value.facts["allowed"]).lower()
+    assert "should" not in refused.value.message
+
+
+@pytest.mark.parametrize("mapping", [None, {"n" * 5000: "email"}, {"Name": "f" * 5000}, {"c" * 5000: "shoe"}])
+def test_no_name_makes_a_refusal_long(mapping: dict[str, str | None] | None) -> None:
+    """Columns and the mapping's names are repeated by their first 100 characters."""
+    content = f"Name,{'c' * 5000}\nAnn,x\n".encode()
+    head = inspect_head(content, complete=True)
+    with pytest.raises(Refused) as refused:
+        require_columns(head, FormOptions(mapping=mapping), V1_IMPORTS)
+    assert "c" * 101 not in refused.value.message
+    assert len(refused.value.message) < 800
 
 
 def test_the_contacts_door_speaks_of_its_own_field() -> None:
