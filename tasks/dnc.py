@@ -142,7 +142,9 @@ async def load(
                 loaded.version,
             )
         if replace:
-            await connection.execute(sql["retire_others"], loaded.list_id, loaded.version)
+            await connection.execute(
+                sql["retire_others"], loaded.list_id, loaded.version, target.organization_id
+            )
         loaded.entries = await connection.fetchval(sql["finish_version"], loaded.list_id, loaded.version)
         await _announce(connection, target, loaded, now)
     return loaded

@@ -187,7 +187,9 @@ CREATE TABLE dnc_entries (
     date_added timestamptz NOT NULL DEFAULT now(),
     -- The list's version in which the entry last changed, so that followers read only what is new.
     version bigint NOT NULL DEFAULT 0,
-    CONSTRAINT unique_phone_per_list UNIQUE (list_id, phone_number)
+    -- A number once for each holder: a shared list may hold entries of one tenant alone (K-30), and they must
+    -- not stand in the way of the list's own.
+    CONSTRAINT unique_phone_per_list UNIQUE NULLS NOT DISTINCT (list_id, organization_id, phone_number)
 );
 CREATE INDEX idx_dnc_entries_list ON dnc_entries (list_id, version);
 CREATE INDEX idx_dnc_entries_phone ON dnc_entries (phone_number);
@@ -203,7 +205,7 @@ CREATE TABLE import_jobs (
     id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
     organization_id uuid NOT NULL REFERENCES organizations (id) ON DELETE CASCADE,
     created_by uuid NOT NULL REFERENCES users (id),
-    target_list_id uuid REFERENCES contact_lists (id) ON DELETE SET NULL,
+    target_list_id uuid,
     -- Which door took it in, and what it holds.
     door varchar(20) NOT NULL DEFAULT 'v1',
     source varchar(20) NOT NULL DEFAULT 'csv' CHECK (source IN (
@@ -256,6 +258,8 @@ CREATE TABLE import_jobs (
     completed_at timestamptz,
     updated_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT unique_job_in_org UNIQUE (organization_id, id),
+    FOREIGN KEY (organization_id, target_list_id) REFERENCES contact_lists (organization_id, id)
+        ON DELETE SET NULL (target_list_id),
     CONSTRAINT every_row_has_one_outcome CHECK (
         rows_read = rows_staged + created + updated + unchanged + merged + duplicate_in_file
             + duplicate_existing + excluded + no_identity + suppressed_dnc + invalid + conflict + failed
@@ -483,18 +487,28 @@ BEGIN
 END
 $$;
 
+-- A membership names a contact by its id alone: a composite key would be one more index on the hottest table.
+-- The API's role must see the contact; the sink takes contacts from its own organization's predicate.
+CREATE POLICY own_contact ON contact_list_memberships AS RESTRICTIVE FOR INSERT
+    WITH CHECK (EXISTS (SELECT FROM contacts WHERE id = contact_id));
+
+-- The API reads its tenant and its colleagues. What it may make is the personal organization of the caller, and
+-- the caller's place in it; every other organization, user and membership is the operators' to make.
 ALTER TABLE organizations ENABLE ROW LEVEL SECURITY;
-CREATE POLICY own_organization ON organizations
-    USING (id = (SELECT current_organization()) OR personal_of = (SELECT current_user_id()))
-    WITH CHECK (id = (SELECT current_organization()) OR personal_of = (SELECT current_user_id()));
+CREATE POLICY own ON organizations FOR SELECT
+    USING (id = (SELECT current_organization()) OR personal_of = (SELECT current_user_id()));
+CREATE POLICY personal ON organizations FOR INSERT WITH CHECK (personal_of = (SELECT current_user_id()));
 ALTER TABLE users ENABLE ROW LEVEL SECURITY;
-CREATE POLICY self_and_colleagues ON users USING (
+CREATE POLICY self_and_colleagues ON users FOR SELECT USING (
     id = (SELECT current_user_id())
     OR id IN (SELECT user_id FROM memberships WHERE organization_id = (SELECT current_organization())));
 CREATE POLICY self ON users FOR INSERT WITH CHECK (id = (SELECT current_user_id()));
 ALTER TABLE memberships ENABLE ROW LEVEL SECURITY;
-CREATE POLICY own ON memberships
+CREATE POLICY own ON memberships FOR SELECT
     USING (user_id = (SELECT current_user_id()) OR organization_id = (SELECT current_organization()));
+CREATE POLICY personal ON memberships FOR INSERT WITH CHECK (
+    user_id = (SELECT current_user_id())
+    AND organization_id IN (SELECT id FROM organizations WHERE personal_of = (SELECT current_user_id())));
 
 ALTER TABLE dnc_lists ENABLE ROW LEVEL SECURITY;
 CREATE POLICY readable ON dnc_lists FOR SELECT
@@ -505,13 +519,17 @@ CREATE POLICY own_organization ON dnc_lists
 ALTER TABLE dnc_entries ENABLE ROW LEVEL SECURITY;
 CREATE POLICY readable ON dnc_entries FOR SELECT
     USING (organization_id IS NULL OR organization_id = (SELECT current_organization()));
+-- Into a list of its own, or a shared one (K-30): those are the lists that it can read.
 CREATE POLICY own_organization ON dnc_entries
     USING (organization_id = (SELECT current_organization()))
-    WITH CHECK (organization_id = (SELECT current_organization()));
+    WITH CHECK (
+        organization_id = (SELECT current_organization()) AND list_id IN (SELECT id FROM dnc_lists));
 
 ALTER TABLE outbox ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own_organization ON outbox FOR INSERT
-    WITH CHECK (organization_id IS NULL OR organization_id = (SELECT current_organization()));
+    WITH CHECK (organization_id = (SELECT current_organization()));
+-- Who acts for a tenant writes that tenant's entries alone; attempts are written down by who acts for nobody.
 ALTER TABLE audit_log ENABLE ROW LEVEL SECURITY;
-CREATE POLICY written_by_all ON audit_log FOR INSERT WITH CHECK (true);
+CREATE POLICY own_organization_or_nobody ON audit_log FOR INSERT WITH CHECK (
+    (SELECT current_organization()) IS NULL OR organization_id = (SELECT current_organization()));
 CREATE POLICY own_organization ON audit_log FOR SELECT USING (organization_id = (SELECT current_organization()));

@@ -27,8 +27,9 @@ ON CONFLICT ON CONSTRAINT unique_phone_per_list DO UPDATE SET
 
 -- retire_others --
 -- Under --replace: entries that this version's file does not name stop matching; followers see it by version.
+-- Of the list's own entries: those that one tenant holds in a shared list are not the file's to name.
 UPDATE dnc_entries SET status = 'removed', version = $2
-WHERE list_id = $1 AND version < $2 AND status = 'active'
+WHERE list_id = $1 AND organization_id IS NOT DISTINCT FROM $3 AND version < $2 AND status = 'active'
 
 -- finish_version --
 -- Counted anew, because a stored count drifts (T-21).
@@ -49,7 +50,7 @@ INSERT INTO outbox (organization_id, topic, key, event) VALUES ($1, $2, $3, $4::
 -- consulted_lists --
 -- The loaded lists that hold for an organization (null: the shared ones alone), and this number's entry in
 -- each; a shared list may hold entries of one tenant alone (K-30). Expired and inactive entries do not match (S4-064).
-SELECT l.id, l.name, l.version, l.last_updated, e.reason, e.id IS NOT NULL AS listed
+SELECT DISTINCT ON (l.name, l.id) l.id, l.name, l.version, l.last_updated, e.reason, e.id IS NOT NULL AS listed
 FROM dnc_lists l
 LEFT JOIN dnc_entries e
     ON e.list_id = l.id AND e.phone_number = $2 AND e.status = 'active'
@@ -57,4 +58,4 @@ LEFT JOIN dnc_entries e
     AND (e.expiry_date IS NULL OR e.expiry_date > now())
 WHERE (l.organization_id IS NULL OR l.organization_id = $1)
     AND l.status = 'active' AND l.last_updated IS NOT NULL
-ORDER BY l.name
+ORDER BY l.name, l.id, e.organization_id NULLS FIRST
