@@ -5,10 +5,12 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import asyncpg
 import pytest
 
+from tasks import dnc
 from tests.integration.stack import Servers
 
 
@@ -117,6 +119,10 @@ async def test_what_is_ones_own_is_not_put_to_what_is_not(world: World) -> None:
     )
     assert await world.act(world.ours, world.me, member, world.ours, world.ours, world.me) == "INSERT 0 1"
     await world.refuses(world.ours, world.me, member, world.ours, world.theirs, world.me)
+    await world.owner.execute(member, world.ours, world.ours, world.me)
+    turn = "UPDATE contact_list_memberships SET contact_id = $2 WHERE contact_id = $1"
+    assert await world.act(world.ours, world.me, turn, world.ours, world.ours) == "UPDATE 1"
+    await world.refuses(world.ours, world.me, turn, world.ours, world.theirs)
     job = "INSERT INTO import_jobs (organization_id, created_by, target_list_id) VALUES ($1, $2, $3)"
     assert await world.act(world.ours, world.me, job, world.ours, world.me, world.ours) == "INSERT 0 1"
     await world.refuses(world.ours, world.me, job, world.ours, world.me, world.theirs)
@@ -151,3 +157,29 @@ async def test_a_tenants_entry_never_stands_in_the_way_of_the_lists_own(world: W
             await world.owner.execute(entry, shared, None, number)
     finally:
         await world.owner.execute("DELETE FROM dnc_lists WHERE id = $1", shared)
+
+
+@pytest.mark.requirement("K-30")
+async def test_a_number_that_a_tenant_holds_is_listed_for_all_once_operators_load_it(world: World) -> None:
+    """The load makes an entry of its own, and a load that replaces leaves the tenant's where it is."""
+    now, number, other = datetime.now(UTC), "+14155550199", "+14155550198"
+    target = dnc.Target(f"Shared {world.ours}", "state", None)
+    made = await dnc.load(world.owner, target, [dnc.Entry(other, "")], replace=False, now=now)
+    try:
+        entry = "INSERT INTO dnc_entries (list_id, organization_id, phone_number) VALUES ($1, $2, $3)"
+        await world.owner.execute(entry, made.list_id, world.ours, number)
+
+        async def statuses() -> list[str]:
+            asked = [await dnc.check(world.owner, o, number, now=now) for o in (world.ours, world.theirs)]
+            return [verdict.status for verdict in asked]
+
+        assert await statuses() == ["listed", "clean"]
+        await dnc.load(world.owner, target, [dnc.Entry(number, "")], replace=False, now=now)
+        assert await statuses() == ["listed", "listed"]
+        replaced = await dnc.load(world.owner, target, [dnc.Entry(other, "")], replace=True, now=now)
+        assert await statuses() == ["listed", "clean"]
+        # The operators' one and the tenant's one.
+        assert replaced.entries == 2
+    finally:
+        await world.owner.execute("DELETE FROM dnc_lists WHERE id = $1", made.list_id)
+        await world.owner.execute("DELETE FROM outbox WHERE key = $1", str(made.list_id))
