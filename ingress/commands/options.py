@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from ingress.formats.inspect import SourceHead
 from sluice.errors import FileHasNoColumn, OptionInvalid, Refused
 from sluice.events import ImportOptions
-from sluice.values.headers import map_columns
+from sluice.values.headers import map_columns, shown
 
 MAX_EXCLUDED = 10_000
 """They are part of the job and shown with it."""
@@ -24,9 +24,6 @@ MAX_LIST_NAME = 255
 
 DELIMITER_NAMES = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|", "\\t": "\t"}
 
-
-MAX_SHOWN = 100
-"""Characters of a name that came from outside, where a sentence repeats it."""
 
 TAKES: Mapping[str, str] = {
     "dry_run": "true or false",
@@ -195,7 +192,7 @@ def read_options(fields: Mapping[str, str], profile: Profile) -> FormOptions:
     for name, value in fields.items():
         option = profile.fields.get(name)
         if option is None:
-            raise OptionUnknown(field=name[:MAX_SHOWN], allowed=", ".join(profile.fields))
+            raise OptionUnknown(field=shown(name), allowed=", ".join(profile.fields))
         if value == "":
             continue
         allowed = profile.choices.get(name)
@@ -224,7 +221,7 @@ def require_columns(head: SourceHead, options: FormOptions, profile: Profile) ->
     """Raise FileHasNoColumn without a column that the door needs, MappingInvalid for a bad mapping."""
     plan = map_columns(head.columns, options.mapping)
     if not any(name in plan.fields for name in profile.needs_columns):
-        columns = ", ".join(name[:MAX_SHOWN] for name in head.columns[:20])
+        columns = ", ".join(shown(name) for name in head.columns[:20])
         raise FileHasNoColumn(field=" or ".join(profile.needs_columns), columns=columns)
 
 

@@ -489,9 +489,7 @@ $$;
 
 -- A membership names a contact by its id alone: a composite key would be one more index on the hottest table.
 -- The API's role must see the contact; the sink takes contacts from its own organization's predicate.
-CREATE POLICY own_contact ON contact_list_memberships AS RESTRICTIVE FOR INSERT
-    WITH CHECK (EXISTS (SELECT FROM contacts WHERE id = contact_id));
-CREATE POLICY own_contact_still ON contact_list_memberships AS RESTRICTIVE FOR UPDATE
+CREATE POLICY own_contact ON contact_list_memberships AS RESTRICTIVE
     USING (true) WITH CHECK (EXISTS (SELECT FROM contacts WHERE id = contact_id));
 
 -- The API reads its tenant and its colleagues. What it may make is the personal organization of the caller, and

@@ -115,7 +115,7 @@ def _map_explicitly(columns: Sequence[str], explicit: Mapping[str, str | None]) 
             continue
         field = _named_field(wanted or "")
         if field in fields:
-            both = f'"{_shown(columns[fields.index(field)])}" and "{_shown(header)}"'
+            both = f'"{shown(columns[fields.index(field)])}" and "{shown(header)}"'
             raise MappingInvalid(problem=f'Columns {both} are both mapped to "{field}".')
         fields[index] = field
     return ColumnPlan(tuple(fields), tuple(unmapped))
@@ -126,13 +126,11 @@ def _index_of(header: str, columns: Sequence[str]) -> int:
     for wanted, found in ((header, columns), (header.strip(), [column.strip() for column in columns])):
         if wanted in found:
             return found.index(wanted)
-    known = ", ".join(f'"{_shown(column)}"' for column in columns[:20])
-    raise MappingInvalid(
-        problem=f'The mapping names the column "{_shown(header)}", but the file has {known}.'
-    )
+    known = ", ".join(f'"{shown(column)}"' for column in columns[:20])
+    raise MappingInvalid(problem=f'The mapping names the column "{shown(header)}", but the file has {known}.')
 
 
-def _shown(name: str) -> str:
+def shown(name: str) -> str:
     """A name as a sentence repeats it: a file's header and a caller's mapping may be of any length."""
     return name[:100]
 
@@ -146,7 +144,7 @@ def _named_field(name: str) -> str:
         return found
     known = ", ".join(sorted(SOURCE_FIELDS))
     raise MappingInvalid(
-        problem=f'The mapping names the field "{_shown(name)}", which does not exist. Use one of {known}.'
+        problem=f'The mapping names the field "{shown(name)}", which does not exist. Use one of {known}.'
     )
 
 

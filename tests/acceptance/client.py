@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import subprocess
+import sys
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +17,7 @@ import asyncpg
 
 from sluice.outcome import BY_LETTER
 from tests.acceptance.oracle import Job
+from tests.integration.stack import LocalStack
 
 ENDED = {"completed", "failed", "cancelled"}
 
@@ -58,6 +61,26 @@ class Tenant:
     @property
     def headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.token}"}
+
+
+def run_sluice(stack: LocalStack, *arguments: str, codes: tuple[int, ...] = (0,)) -> str:
+    """Run the command line against a stack; what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-m", "cli.main", *arguments],
+        env={"PATH": "/usr/bin:/bin", "SLUICE_HOME": str(stack.layout.home), **stack.env},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode in codes, (arguments, done.returncode, done.stdout, done.stderr)
+    return done.stdout
+
+
+def new_tenant(stack: LocalStack, session: aiohttp.ClientSession, name: str, role: str = "admin") -> Tenant:
+    """A new organization and a token for it, as `sluice token` makes them. Blocks for half a second."""
+    answer = json.loads(run_sluice(stack, "token", "--org", name, "--role", role, "--json"))
+    return Tenant(stack.api, answer["token"], answer["organization_id"], session)
 
 
 def form_options(job: Job) -> dict[str, Any]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +10,7 @@ import aiohttp
 import asyncpg
 import pytest
 
-from tests.acceptance.client import Tenant
+from tests.acceptance.client import Tenant, new_tenant, run_sluice
 from tests.integration.stack import LocalStack
 
 ROLES = ("ingress", "reader", "streams", "sink", "tasks")
@@ -29,8 +26,7 @@ class Running:
 
     async def tenant(self, name: str, role: str = "admin") -> Tenant:
         """A new organization and a token for it, as `sluice token` makes them."""
-        answer = json.loads(self.sluice("token", "--org", name, "--role", role, "--json"))
-        return Tenant(self.stack.api, answer["token"], answer["organization_id"], self.session)
+        return new_tenant(self.stack, self.session, name, role)
 
     def list_numbers(self, name: str, numbers: Sequence[str]) -> None:
         """Load a company Do-Not-Call list of an organization."""
@@ -41,16 +37,7 @@ class Running:
 
     def sluice(self, *arguments: str, codes: tuple[int, ...] = (0,)) -> str:
         """Run the command line against this stack; what it prints."""
-        done = subprocess.run(
-            [sys.executable, "-m", "cli.main", *arguments],
-            env={"PATH": "/usr/bin:/bin", "SLUICE_HOME": str(self.stack.layout.home), **self.stack.env},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
-        assert done.returncode in codes, (arguments, done.returncode, done.stdout, done.stderr)
-        return done.stdout
+        return run_sluice(self.stack, *arguments, codes=codes)
 
 
 @pytest.fixture(scope="session")

@@ -15,8 +15,7 @@ import asyncpg
 import psutil
 
 from sluice.rules import OnDuplicate
-from tests.acceptance.client import Tenant
-from tests.benchmarks.tenants import new_tenant
+from tests.acceptance.client import Tenant, new_tenant
 from tests.integration.stack import LocalStack
 
 HEADER = [
@@ -97,9 +96,9 @@ async def import_against_limit(stack: LocalStack, rows: int) -> list[tuple[str, 
     limit_before = await limit_seconds(database, content)
     async with aiohttp.ClientSession() as session:
         # A cold process is no measure of a running one.
-        warm = await new_tenant(stack, session, "warm up")
+        warm = new_tenant(stack, session, "warm up")
         await timed_import(warm, contacts_file(5_000, seed=2))
-        tenant = await new_tenant(stack, session, "bench")
+        tenant = new_tenant(stack, session, "bench")
         first, cpu = await measured(stack, tenant, content)
         again, cpu_again = await measured(stack, tenant, content, on_duplicate=OnDuplicate.OVERWRITE)
     limit_after = await limit_seconds(database, content)

@@ -8,8 +8,8 @@ from typing import Any
 
 import aiohttp
 
+from tests.acceptance.client import new_tenant
 from tests.benchmarks.end_to_end import contacts_file
-from tests.benchmarks.tenants import new_tenant
 from tests.integration.stack import LocalStack
 
 ROUNDS = 20
@@ -18,7 +18,7 @@ ROUNDS = 20
 async def small_import(stack: LocalStack) -> dict[str, Any]:
     """Median seconds of `POST /api/contacts/import` with ten rows, which answers when they are readable."""
     async with aiohttp.ClientSession() as session:
-        tenant = await new_tenant(stack, session, "small")
+        tenant = new_tenant(stack, session, "small")
         seconds = []
         for number in range(ROUNDS + 3):
             form = aiohttp.FormData()
