@@ -12,6 +12,7 @@ from typing import TypeAlias
 import asyncpg
 
 from sluice.errors import DatabaseUnavailable
+from sluice.postgres import AWAY, is_away
 from sluice.sql import load_queries
 
 SQL = Path(__file__).resolve().parent / "sql"
@@ -26,10 +27,6 @@ CONNECTIONS = 12
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Pooled: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 Record: TypeAlias = asyncpg.Record
-
-# SQLSTATE classes of a server that cannot serve just now: connection, resources, operator intervention
-# (shutdown, starting up), system error. 25006 is a standby that took over and is not promoted yet.
-_AWAY = ("08", "53", "57", "58", "25006")
 
 
 class CommitUnknown(DatabaseUnavailable):
@@ -119,12 +116,10 @@ def unavailable(kind: type[DatabaseUnavailable] = DatabaseUnavailable) -> Iterat
     """Translate what asyncpg raises when the server is away; a statement that is wrong stays what it is."""
     try:
         yield
-    except asyncpg.PostgresError as error:
-        if (error.sqlstate or "").startswith(_AWAY):
+    except (asyncpg.PostgresError, *AWAY) as error:
+        if is_away(error):
             raise kind from error
         raise
-    except (OSError, TimeoutError, asyncpg.InterfaceError) as error:
-        raise kind from error
 
 
 def _opening(organization_id: uuid.UUID | None, user_id: uuid.UUID | None) -> str:
@@ -138,7 +133,7 @@ def _opening(organization_id: uuid.UUID | None, user_id: uuid.UUID | None) -> st
 async def _roll_back(connection: Pooled) -> None:
     try:
         await asyncio.shield(connection.execute("ROLLBACK"))
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+    except (asyncpg.PostgresError, *AWAY):
         connection.terminate()
 
 

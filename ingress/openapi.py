@@ -251,6 +251,22 @@ def _paths() -> Json:
                 },
             }
         },
+        "/v1/imports/{job_id}/pause": {
+            "post": {
+                "operationId": "pauseImport",
+                "summary": "Read no more of an import until it is resumed; what was read is still applied.",
+                "parameters": [job],
+                "responses": _answers(200, _data(_ref("Job")), 403, 404, 409),
+            }
+        },
+        "/v1/imports/{job_id}/resume": {
+            "post": {
+                "operationId": "resumeImport",
+                "summary": "Let a paused import go on where it stopped.",
+                "parameters": [job],
+                "responses": _answers(200, _data(_ref("Job")), 403, 404, 409),
+            }
+        },
     }
 
 

@@ -253,10 +253,12 @@ class Reader:
         except Exception:
             log.exception("job left", job=str(job.id), lease_epoch=job.lease_epoch)
             self._shunned[job.id] = self._clock.monotonic() + SHUN_SECONDS
-        await patiently(lambda: self._around.leases.release([job]), self._telemetry)
-        # Only now may it be leased again: by this process too, under the next epoch.
-        del self._jobs[job.id]
-        self._bell.set()
+        try:
+            await patiently(lambda: self._around.leases.release([job]), self._telemetry)
+        finally:
+            # Only now may it be leased again: by this process too, under the next epoch.
+            del self._jobs[job.id]
+            self._bell.set()
 
     def _full(self) -> set[uuid.UUID]:
         held = Counter(sending.job.organization_id for sending in self._jobs.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
@@ -16,8 +17,12 @@ from sluice.settings import Settings
 
 READ_BYTES = 256 * 1024
 
+# How long one answer may take: a connection that has become slow is given up for a new one.
+SLOW_SECONDS = 10.0
+
 # What the store answers when the object is gone or is another version than the pinned one.
 _CHANGED = frozenset({"404", "412", "416", "NoSuchKey", "PreconditionFailed", "InvalidRange"})
+_BROKEN = (BotoCoreError, aiohttp.ClientError, OSError, TimeoutError)
 _BUCKET_EXISTS = frozenset({"BucketAlreadyOwnedByYou", "BucketAlreadyExists", "409"})
 
 
@@ -27,9 +32,10 @@ class Store:
     Reads name the ETag that they expect and raise SourceChanged when the object is gone or another.
     """
 
-    def __init__(self, client: Any, bucket: str) -> None:
+    def __init__(self, client: Any, bucket: str, slow_seconds: float = SLOW_SECONDS) -> None:
         self._client = client
         self._bucket = bucket
+        self._slow_seconds = slow_seconds
 
     async def put(self, key: str, data: bytes) -> str:
         """Store a whole object; its ETag."""
@@ -71,15 +77,25 @@ class Store:
             await self._client.delete_object(Bucket=self._bucket, Key=key)
 
     async def read(self, key: str, etag: str, start: int, end: int) -> bytes:
-        """The bytes from `start` up to but not including `end` of this version of the object."""
+        """The bytes from `start` on, up to but not including `end`, of this version of the object.
+
+        Fewer where the answer is slow or breaks off: what came is kept, so that reading goes on from there.
+        """
         if start >= end:
             return b""
         with _translated(key):
             answer = await self._client.get_object(
                 Bucket=self._bucket, Key=key, IfMatch=etag, Range=f"bytes={start}-{end - 1}"
             )
-            async with answer["Body"] as body:
-                return bytes(await body.read())
+            received = bytearray()
+            try:
+                async with asyncio.timeout(self._slow_seconds), answer["Body"] as body:
+                    while piece := await body.read(READ_BYTES):
+                        received += piece
+            except _BROKEN:
+                if not received:
+                    raise
+            return bytes(received)
 
     async def stream(
         self, key: str, etag: str, start: int = 0, end: int | None = None
@@ -146,5 +162,5 @@ def _translated(key: str) -> Iterator[None]:
         if error.response.get("Error", {}).get("Code") in _CHANGED:
             raise SourceChanged(key=key) from error
         raise StoreUnavailable from error
-    except (BotoCoreError, aiohttp.ClientError, OSError, TimeoutError) as error:
+    except _BROKEN as error:
         raise StoreUnavailable from error

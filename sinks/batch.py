@@ -108,13 +108,8 @@ class Unreadable:
     value: bytes | None
     headers: list[tuple[str, bytes | None]]
     problem: str
-
-    def header(self, name: str) -> str:
-        """A header as text, empty where it is missing or no text."""
-        for held, value in self.headers:
-            if held == name and value is not None:
-                return value.decode("utf-8", "replace")
-        return ""
+    names_a_batch: bool = True
+    """Whether its headers may be believed: not where its value said otherwise."""
 
 
 Arrival = Batch | Unreadable

@@ -22,6 +22,7 @@ from sinks.bookkeeping import (
     store_batches,
 )
 from sinks.contract import Applied, Published, WriteFenced, Written
+from sinks.imported_events import WRITTEN
 from sinks.judging import Result
 from sinks.queries import SQL
 from sinks.reading import Connection
@@ -168,7 +169,9 @@ class Group:
             )
         )
         written.published.append(Published(batch.position, job.is_dry_run))
-        return batch_record(batch, None if staged else result, answer, batch.data if job.is_staged else b"")
+        # Until its events are published they must be rebuilt from it, whatever becomes of the topic.
+        kept = batch.data if job.is_staged or not WRITTEN.isdisjoint(result.letters) else b""
+        return batch_record(batch, None if staged else result, answer, kept)
 
 
 def _part(batch: Batch) -> tuple[uuid.UUID, int]:

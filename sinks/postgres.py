@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from sluice.clock import Clock
 from sluice.errors import DatabaseUnavailable
 from sluice.events import RowsResolved
 from sluice.outcome import BY_LETTER
+from sluice.postgres import AWAY
 from sluice.telemetry import Telemetry
 from sluice.topics import ROWS_RESOLVED
 
@@ -39,6 +41,9 @@ SESSION = {
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
 }
+WRITER_SECONDS = 75.0
+"""How long a new owner waits for the last one, which the database ends after a minute of silence between two
+statements. In the middle of a COPY no time limit of the database reaches it, so its successor ends it."""
 TRIES_TOGETHER = 3
 """Times that a group is tried whole when what it met has changed; then it goes batch by batch."""
 HASHES_KEPT = 10_000
@@ -68,7 +73,7 @@ class PostgresSink:
         try:
             self._writer = await asyncpg.connect(self.dsn, server_settings=SESSION, timeout=10)
             self._reader = await asyncpg.connect(self.dsn, server_settings=SESSION, timeout=10)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except (asyncpg.PostgresError, *AWAY) as error:
             raise DatabaseUnavailable from error
 
     async def close(self) -> None:
@@ -76,7 +81,7 @@ class PostgresSink:
             if connection is not None and not connection.is_closed():
                 try:
                     await connection.close(timeout=5)
-                except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                except (asyncpg.PostgresError, *AWAY):
                     connection.terminate()
 
     @property
@@ -92,7 +97,16 @@ class PostgresSink:
     async def take_over(self, partitions: Sequence[int]) -> list[InDoubt]:
         """Raise the partitions' epochs, which waits for whoever still writes; what is in doubt of them."""
         with _outages():
-            rows = await self.writer.fetch(SQL["raise_epochs"], sorted(partitions), self.owner)
+            raising = asyncio.ensure_future(
+                self.writer.fetch(SQL["raise_epochs"], sorted(partitions), self.owner)
+            )
+            try:
+                await asyncio.wait({raising}, timeout=WRITER_SECONDS)
+                if not raising.done():
+                    await self.reader.execute(SQL["end_writers"], self.writer.get_server_pid())
+                rows = await raising
+            finally:
+                raising.cancel()
             self._epochs.update({row["topic_partition"]: row["epoch"] for row in rows})
             return [dict(row) for row in await self.reader.fetch(SQL["in_doubt"], sorted(partitions))]
 
@@ -107,7 +121,8 @@ class PostgresSink:
             try:
                 return await self._write(arrivals, published, trusting=True)
             except Exception as error:
-                if _raised(error) is Cause.CHANGED and len(arrivals) > 1:
+                cause = _raised(error)
+                if cause is Cause.CONTENDED or (cause is Cause.CHANGED and len(arrivals) > 1):
                     continue
                 log.info("group written singly", batches=len(arrivals), error=type(error).__name__)
                 break
@@ -119,7 +134,8 @@ class PostgresSink:
             try:
                 written = await self._write([arrival], published, trusting=False)
             except Exception as error:
-                _raised(error)
+                if _raised(error) is Cause.CONTENDED:
+                    raise DatabaseUnavailable from error
                 written = self._give_up(arrival, error)
             published = ()
             whole.applied += written.applied
@@ -188,18 +204,22 @@ class PostgresSink:
             with _outages():
                 row = await self.reader.fetchrow(SQL["stored_result"], job_id, batch_no)
             if row is not None:
-                yield self.stored(row, None)
+                yield self.stored(row)
         for applied in written.applied:
             yield applied
 
-    def stored(self, row: asyncpg.Record, message: bytes | None) -> Applied:
-        """A stored result with its message: the stored one unless `message` is given."""
+    def stored(self, row: asyncpg.Record) -> Applied:
+        """A stored result with its stored message.
+
+        Raises:
+            MessageUndecodable: its message is not kept any more.
+        """
         position = Position(row["topic_partition"], row["topic_offset"])
         return Applied(
             organization_id=row["organization_id"],
             job_id=row["job_id"],
             run=row["run"],
-            batch=self.decode(message or row["message"], position),
+            batch=self.decode(row["message"], position),
             letters=row["outcomes"],
             contact_ids=row["contact_ids"],
             images=images_from(row["images"]),
@@ -239,5 +259,5 @@ def _outages() -> Iterator[None]:
     """Translates what the database raises in the block: outside a group nothing is a row's fault."""
     try:
         yield
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+    except (asyncpg.PostgresError, *AWAY) as error:
         raise DatabaseUnavailable from error

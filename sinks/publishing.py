@@ -8,6 +8,7 @@ from sinks.batch import Unreadable
 from sinks.contract import Applied, Sink, Written
 from sinks.imported_events import ImportedEvents
 from sluice.avro import Codec
+from sluice.dead_letters import KEPT_KEY_BYTES, KEPT_VALUE_BYTES, dead_letter_headers
 from sluice.telemetry import Telemetry
 from sluice.topics import BATCH_APPLIED, CONTACTS_IMPORTED, IDENTITIES_CHANGED, ROWS_RESOLVED
 from sluice.transactions import Record
@@ -52,12 +53,15 @@ class Publications:
 
 def dead_letter(message: Unreadable) -> Record:
     """A message that nobody could use, with what was wrong and where it came from."""
-    topic = ROWS_RESOLVED
-    origin: list[tuple[str, str | bytes | None]] = [
-        ("dead_letter_error", message.problem),
-        ("dead_letter_topic", topic.name),
-        ("dead_letter_partition", str(message.position.partition)),
-        ("dead_letter_offset", str(message.position.offset)),
-        ("dead_letter_by", "sink"),
-    ]
-    return topic.dead_letters, message.key, message.value, [*message.headers, *origin]
+    value = message.value
+    headers = dead_letter_headers(
+        message.headers,
+        topic=ROWS_RESOLVED,
+        partition=message.position.partition,
+        offset=message.position.offset,
+        size_bytes=len(value or b""),
+        problem=message.problem,
+        by="sink",
+    )
+    key = message.key if message.key is None else message.key[:KEPT_KEY_BYTES]
+    return ROWS_RESOLVED.dead_letters, key, value if value is None else value[:KEPT_VALUE_BYTES], [*headers]

@@ -8,19 +8,23 @@ import asyncpg
 
 from sluice.errors import RowRejected, Unavailable
 from sluice.outcome import Drop, FieldFault, Outcome
+from sluice.postgres import AWAY
 
 
 class Cause(Enum):
     """Why a write did not succeed."""
 
     CHANGED = "what was decided on has changed: judge anew"
+    CONTENDED = "others were in the way: try the whole group again, and wait if that does not help"
     ROW = "the row itself cannot be stored: isolate it"
     OUTAGE = "the database cannot be used: wait"
     OWN = "something of ours: try again, then isolate it"
 
 
-CHANGED_STATES = ("23505", "23503", "40")
-"""A unique identity or a referred row changed hands meanwhile; a deadlock or a failed serialization."""
+CHANGED_STATES = ("23505", "23503")
+"""A unique identity or a referred row changed hands meanwhile."""
+CONTENDED_STATES = ("40",)
+"""A deadlock or a failed serialization: no row is at fault, and only letting go of all locks resolves it."""
 ROW_STATES = ("22", "23", "54")
 """Data, integrity and program limit exceptions: the same row would be refused every time."""
 
@@ -31,12 +35,19 @@ def cause_of(error: BaseException) -> Cause:
         state = error.sqlstate or ""
         if state.startswith(CHANGED_STATES):
             return Cause.CHANGED
+        if state.startswith(CONTENDED_STATES):
+            return Cause.CONTENDED
         return Cause.ROW if state.startswith(ROW_STATES) else Cause.OUTAGE
-    if isinstance(error, (RowRejected, UnicodeError)):
+    # A ValueError of the client is a value that it cannot send: too large for its column, for one.
+    if isinstance(error, (RowRejected, UnicodeError)) or _is_unsendable(error):
         return Cause.ROW
-    if isinstance(error, (asyncpg.InterfaceError, OSError, TimeoutError, Unavailable)):
+    if isinstance(error, (*AWAY, Unavailable)):
         return Cause.OUTAGE
     return Cause.OWN
+
+
+def _is_unsendable(error: BaseException) -> bool:
+    return isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError)
 
 
 def failed(error: BaseException) -> Drop:

@@ -95,7 +95,7 @@ async def _isolate(work: Work, job: Job, batch: Batch, result: Result, rows: Seq
 
 
 async def _try(work: Work, job: Job, batch: Batch, result: Result, rows: Sequence[int]) -> Exception | None:
-    """Apply `rows`; the error that stopped it, None for none. Outages are raised."""
+    """Apply `rows`; the error that stopped it, None for none. What is no row's fault is raised."""
     choices = [Choice(open=rows)]
     attempts = {Cause.CHANGED: JUDGE_ANEW, Cause.OWN: TRIES, Cause.ROW: 1}
     while True:
@@ -105,7 +105,7 @@ async def _try(work: Work, job: Job, batch: Batch, result: Result, rows: Sequenc
                 await _apply(work, job, [batch], [result], choices, stored)
         except Exception as error:
             cause = cause_of(error)
-            if cause is Cause.OUTAGE:
+            if cause in (Cause.OUTAGE, Cause.CONTENDED):
                 raise
             attempts[cause] -= 1
             if attempts[cause] == 0:

@@ -6,7 +6,6 @@ the headers name end as `failed` when the batch has arrived undecodable three ti
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,57 +15,15 @@ from sinks.batch import Arrival, Batch, Unreadable, batch_of, to_milliseconds
 from sinks.queries import SQL
 from sinks.reading import Connection
 from sluice.avro import Codec
+from sluice.envelope import Envelope, envelope_of
 from sluice.errors import MessageUndecodable
-from sluice.events import FieldFault, ImportOptions, Refusal, RowsResolved, SourcePosition
+from sluice.events import FieldFault, ImportOptions, Refusal, RowsResolved
 from sluice.job import JobState
 from sluice.outcome import Outcome
 from sluice.topics import ROWS_RESOLVED
 
 ARRIVALS = 3
 """The arrival at which an undecodable batch is answered."""
-MAX_ROWS = 500
-"""Rows of a batch (D1); headers that claim more are not believed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Named:
-    """What the headers of a message say of its batch."""
-
-    organization_id: uuid.UUID
-    job_id: uuid.UUID
-    run: int
-    lease_epoch: int
-    batch_no: int
-    first_row_no: int
-    row_count: int
-    start: SourcePosition
-    end: SourcePosition
-    is_last: bool
-
-
-def named_by(message: Unreadable) -> Named | None:
-    """The batch that a message's headers name; None when they cannot be read either."""
-    try:
-        named = Named(
-            organization_id=uuid.UUID(message.header("organization_id")),
-            job_id=uuid.UUID(message.header("job_id")),
-            run=int(message.header("run")),
-            lease_epoch=int(message.header("lease_epoch")),
-            batch_no=int(message.header("batch_no")),
-            first_row_no=int(message.header("first_row_no")),
-            row_count=int(message.header("row_count")),
-            start=_position(message.header("start")),
-            end=_position(message.header("end")),
-            is_last=message.header("is_last").lower() == "true",
-        )
-    except ValueError:
-        return None
-    return named if 0 <= named.row_count <= MAX_ROWS and named.batch_no < 1 << 63 else None
-
-
-def _position(text: str) -> SourcePosition:
-    part, byte, line, row = (int(number) for number in text.split(":"))
-    return SourcePosition(part_no=part, byte_offset=byte, line=line, row_no=row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +42,7 @@ class Answerer:
         return batches
 
     async def _answer(self, connection: Connection, message: Unreadable) -> Batch | None:
-        named = named_by(message)
+        named = envelope_of(message.headers) if message.names_a_batch else None
         if named is None:
             return None
         seen = await connection.fetchval(
@@ -127,7 +84,7 @@ def _options(stored: Mapping[str, object], created_at: int) -> ImportOptions:
     )
 
 
-def _refused(named: Named, options: ImportOptions) -> RowsResolved:
+def _refused(named: Envelope, options: ImportOptions) -> RowsResolved:
     """The batch with every row refused."""
     message = "The row's batch was damaged on its way and is kept as a dead letter. Send the row again."
     fault = FieldFault(field="", code="batch_unreadable", message=message, value="")

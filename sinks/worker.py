@@ -17,7 +17,6 @@ there is one way to recover, which is to let go of everything and begin again.
 from __future__ import annotations
 
 import asyncio
-import math
 import signal
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
@@ -31,12 +30,14 @@ from sinks.batch import Arrival, Batch, Position, Unreadable
 from sinks.contract import Published, WriteFenced, Written
 from sinks.postgres import PostgresSink
 from sinks.publishing import Publications
-from sinks.settlement import Settled, Settlement
+from sinks.settlement import Settlement
 from sluice.avro import Codec, load_codec
 from sluice.clock import Clock, SystemClock
+from sluice.envelope import check_agreement
 from sluice.errors import (
     BrokerUnavailable,
     DatabaseUnavailable,
+    MessageContradictory,
     MessageUndecodable,
     RegistryUnavailable,
     SluiceError,
@@ -46,14 +47,12 @@ from sluice.memory import calm_garbage_collector
 from sluice.settings import Settings
 from sluice.telemetry import Telemetry, configure_logging, serve_metrics
 from sluice.topics import ROWS_RESOLVED, SINK_GROUP
-from sluice.transactions import GroupConsumer, Message, Taken, TransactionalProducer
+from sluice.transactions import GroupConsumer, Message, Taken, TransactionalProducer, topic_id_of
 
 log = structlog.get_logger()
 
 POLL_SECONDS = 0.25
 """How long an idle worker waits for a message before it looks around: at its stop signal, at marks to set."""
-LEARN_SECONDS = 30.0
-"""How often the registry is asked for schemas that a message names and nobody knows."""
 BACKOFF_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0)
 """Waits between attempts to begin again; the last one repeats for as long as a dependency is away."""
 DEPENDENCIES: Mapping[type[SluiceError], str] = {
@@ -84,7 +83,6 @@ class Publisher:
     sink: PostgresSink
     telemetry: Telemetry
     clock: Clock
-    floors: dict[int, int] = field(default_factory=dict)
     marks: list[Published] = field(default_factory=list)
     _running: asyncio.Task[None] | None = None
 
@@ -121,8 +119,7 @@ class Publisher:
         started = self.clock.monotonic()
         offsets = dict[int, int]()
         for position in positions:
-            behind = max(position.offset + 1, self.floors.get(position.partition, 0))
-            offsets[position.partition] = max(behind, offsets.get(position.partition, 0))
+            offsets[position.partition] = max(position.offset + 1, offsets.get(position.partition, 0))
         parts = self.publications.parts(self.sink, written)
         try:
             await self.producer.publish(parts, ROWS_RESOLVED.name, offsets, metadata)
@@ -144,7 +141,6 @@ class SinkWorker:
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
     _partitions: list[int] | None = None
     _codec: Codec | None = None
-    _learned: float = -math.inf
 
     def stop(self) -> None:
         """Finish the group in hand, then end."""
@@ -194,7 +190,8 @@ class SinkWorker:
             )
             stack.push_async_callback(sink.close)
             await sink.connect()
-            producer = TransactionalProducer(self.settings, member, self._broker_waits)
+            topic_id = await topic_id_of(self.settings, ROWS_RESOLVED.name)
+            producer = TransactionalProducer(self.settings, member, topic_id, self._broker_waits)
             stack.push_async_callback(producer.close)
             await producer.start()
             consumer = GroupConsumer(self.settings, ROWS_RESOLVED.name, SINK_GROUP, member)
@@ -234,28 +231,25 @@ class SinkWorker:
         # 1. Nothing is read from a partition before what an earlier owner left of it is settled.
         self._partitions = None
         partitions = taken.assigned or []
-        settled = await settlement.settle(partitions, taken.metadata) if partitions else Settled({}, {})
-        publisher.floors, publisher.marks = settled.floors, []
-        await consumer.start_from(settled.read_from)
+        read_from = await settlement.settle(partitions, taken.metadata) if partitions else {}
+        publisher.marks = []
+        await consumer.start_from(read_from)
         self._partitions = sorted(partitions)
         log.info("partitions settled", partitions=self._partitions)
 
     async def _arrival(self, sink: PostgresSink, message: Message) -> Arrival:
         position = Position(message.partition, message.offset)
-        if not sink.codec.knows(message.value):
-            await self._learn(sink)
+        await sink.codec.learn(message.value)
         try:
-            return sink.decode(message.value or b"", position)
+            batch = sink.decode(message.value or b"", position)
+            check_agreement(message.headers, batch.message)
+            return batch
         except MessageUndecodable as error:
             log.warning("message undecodable", partition=position.partition, offset=position.offset)
-            return Unreadable(position, message.key, message.value, message.headers, error.message)
-
-    async def _learn(self, sink: PostgresSink) -> None:
-        """Look for schemas that were pushed since the start, not too often: garbage has unknown ids too."""
-        now = self.clock.monotonic()
-        if now - self._learned >= LEARN_SECONDS:
-            self._learned = now
-            self._codec = sink.codec = await load_codec(self.settings.schema_registry_url)
+            names_a_batch = not isinstance(error, MessageContradictory)
+            return Unreadable(
+                position, message.key, message.value, message.headers, error.message, names_a_batch
+            )
 
     async def _apply(
         self, group: list[Arrival], sink: PostgresSink, publisher: Publisher, metadata: Any

@@ -31,6 +31,10 @@ from sluice.topics import TOPICS, Topic
 
 SCHEMAS = Path(__file__).resolve().parent.parent / "schemas" / "avro"
 HEADER = struct.Struct(">bI")
+ANSWER_SECONDS = 10
+"""How long the registry may take for one answer. Left to itself the client would wait for ever."""
+NO_SUCH_SCHEMA = (400, 404, 422)
+"""What the registry answers of an id that it never gave, or cannot have given."""
 E = TypeVar("E", bound=msgspec.Struct)
 
 
@@ -47,22 +51,39 @@ def parsed_schema(topic: str) -> Any:
 
 
 class Codec:
-    """Encodes and decodes events. Made once at start by `load_codec`; then it needs no network."""
+    """Encodes and decodes events. Made once at start by `load_codec`; then only `learn` needs the network.
 
-    def __init__(self, ids: Mapping[str, int], written: Mapping[int, Any]) -> None:
+    Without `registry_url` it knows what it was given, and learns nothing.
+    """
+
+    def __init__(
+        self, ids: Mapping[str, int], written: Mapping[int, Any], registry_url: str | None = None
+    ) -> None:
         self._prefixes = {topic: HEADER.pack(0, schema_id) for topic, schema_id in ids.items()}
         self._written = dict(written)
+        self._registry_url = registry_url
 
     def prefix(self, topic: str) -> bytes:
         """The five bytes before every body of a topic."""
         return self._prefixes[topic]
 
-    def knows(self, data: bytes | None) -> bool:
-        """Whether the schema that wrote a message is known: one may have been pushed since the start."""
-        if data is None or len(data) < HEADER.size:
-            return False
+    async def learn(self, data: bytes | None) -> None:
+        """Ask the registry for the schema that wrote a message, unless it is known: it may be a newer one.
+
+        Only the registry can tell garbage from a schema that was pushed since the start, so it is asked every
+        time; what it does not know either is left to `decode`.
+
+        Raises:
+            RegistryUnavailable: it does not answer. Nothing is known of the message: wait, and ask again.
+        """
+        if self._registry_url is None or data is None or len(data) < HEADER.size:
+            return
         magic, schema_id = HEADER.unpack_from(data)
-        return magic == 0 and schema_id in self._written
+        if magic != 0 or schema_id in self._written:
+            return
+        schema = await _registered(self._registry_url, schema_id)
+        if schema is not None:
+            self._written[schema_id] = schema
 
     def encode(self, topic: str, event: msgspec.Struct) -> bytes:
         """The bytes of one event for its topic."""
@@ -105,7 +126,7 @@ async def load_codec(registry_url: str) -> Codec:
     """
     ids: dict[str, int] = {}
     written: dict[int, Any] = {}
-    async with AsyncSchemaRegistryClient({"url": registry_url}) as client:
+    async with _client(registry_url) as client:
         try:
             for topic in TOPICS.values():
                 own = await client.lookup_schema(topic.subject, Schema(schema_text(topic.name), "AVRO"))
@@ -116,7 +137,30 @@ async def load_codec(registry_url: str) -> Codec:
                     written[_id(registered)] = fastavro.parse_schema(text)
         except Exception as error:
             raise RegistryUnavailable from error
-    return Codec(ids, written)
+    return Codec(ids, written, registry_url)
+
+
+def _client(registry_url: str, **settings: object) -> Any:
+    return AsyncSchemaRegistryClient({"url": registry_url, "timeout": ANSWER_SECONDS, **settings})
+
+
+async def _registered(registry_url: str, schema_id: int) -> Any:
+    """The schema under an id in fastavro's parsed form; None when there is none, or none in Avro."""
+    # The caller waits and asks again by itself.
+    async with _client(registry_url, **{"max.retries": 0}) as client:
+        try:
+            found = await client.get_schema(schema_id)
+        except SchemaRegistryError as error:
+            if error.http_status_code in NO_SUCH_SCHEMA:
+                return None
+            raise RegistryUnavailable from error
+        except Exception as error:
+            raise RegistryUnavailable from error
+    try:
+        return fastavro.parse_schema(json.loads(found.schema_str))
+    # Anybody may register a schema of any kind.
+    except Exception:
+        return None
 
 
 def _id(registered: Any) -> int:
@@ -131,7 +175,7 @@ async def push_schemas(registry_url: str) -> list[str]:
         SchemaIncompatible: a change would break readers; the subject and the field are named.
         RegistryUnavailable: the registry does not answer.
     """
-    async with AsyncSchemaRegistryClient({"url": registry_url}) as client:
+    async with _client(registry_url) as client:
         return [topic.subject for topic in TOPICS.values() if await _push(client, topic)]
 
 
@@ -141,7 +185,7 @@ async def check_schemas(registry_url: str) -> list[str]:
     Raises:
         SchemaIncompatible, RegistryUnavailable: as in `push_schemas`.
     """
-    async with AsyncSchemaRegistryClient({"url": registry_url}) as client:
+    async with _client(registry_url) as client:
         return [topic.subject for topic in TOPICS.values() if await _is_new(client, topic)]
 
 

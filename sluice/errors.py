@@ -9,6 +9,7 @@ SluiceError
 │   └── ...
 ├── RowRejected                 one row cannot be processed, the batch goes on
 ├── MessageUndecodable          one message cannot be decoded: a dead letter
+│   └── MessageContradictory    its headers and its value disagree: nobody knows which batch it was
 ├── SchemaIncompatible          a schema change that would break readers
 ├── SourceChanged               the stored file is not the one that was counted
 └── Unavailable                 a dependency is away: wait, nothing is lost         (a 503)
@@ -171,6 +172,10 @@ class MessageUndecodable(SluiceError):
     code = "MESSAGE_UNDECODABLE"
 
 
+class MessageContradictory(MessageUndecodable):
+    """The message contradicts itself: its header {header} says other than its value."""
+
+
 class SchemaIncompatible(SluiceError):
     """The schema of {subject} would break its readers: {problem} Add a new version of the event instead."""
 
@@ -196,6 +201,12 @@ class Unavailable(SluiceError):
 
     code = "SERVICE_UNAVAILABLE"
     status = 503
+
+
+class InputLost(SluiceError):
+    """Messages of {count} partitions were read and are in nobody's hands; the next start reads them again."""
+
+    code = "INPUT_LOST"
 
 
 class TopicMismatch(SluiceError):

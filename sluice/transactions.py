@@ -11,9 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -25,11 +23,13 @@ from confluent_kafka import (
     KafkaError,
     KafkaException,
     Producer,
+    TopicCollection,
     TopicPartition,
 )
 from confluent_kafka import Message as ClientMessage
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
+from sluice.client_thread import CallStuck, ClientThread
 from sluice.errors import BrokerUnavailable
 from sluice.settings import Settings
 
@@ -46,6 +46,11 @@ TRANSACTION_SECONDS = 60.0
 """A transaction that its writer left open is aborted after this, and its partitions' readers wait as long."""
 CALL_SECONDS = 30.0
 """How long one call may wait for the broker before it counts as away."""
+ANSWER_SECONDS = 10.0
+"""How long one call of a transaction may wait; it is made again, and goes on where it was."""
+STUCK_SECONDS = ANSWER_SECONDS + 5.0
+"""After this a call of a transaction will not come back: when the group's coordinator goes away meanwhile,
+`send_offsets_to_transaction` forgets its time limit (librdkafka issues 5456 and 5511; met here too)."""
 MESSAGE_BYTES = 2 * 1024 * 1024
 QUIET_SECONDS = 20.0
 """How long a rebalance waits for a transaction in hand; after that the group fences it."""
@@ -73,6 +78,14 @@ class Taken:
     """The member's generation: it fences the offsets of whoever has lost its partitions since."""
 
 
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A group's offset, None for none, and the id of the topic that its committer read; "" if unknown."""
+
+    offset: int | None
+    topic_id: str
+
+
 class GroupConsumer:
     """A static member of a consumer group that commits nothing itself.
 
@@ -82,7 +95,7 @@ class GroupConsumer:
 
     def __init__(self, settings: Settings, topic: str, group: str, member: str) -> None:
         self._topic = topic
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="consumer")
+        self._thread = ClientThread("consumer")
         self._assigned: list[int] | None = None
         self._lost = False
         self._quiet = threading.Event()
@@ -141,11 +154,14 @@ class GroupConsumer:
         taken.metadata = self._consumer.consumer_group_metadata()
         return taken
 
-    async def committed(self, partitions: Sequence[int]) -> dict[int, int | None]:
-        """The group's offsets, None for none; waits for open transactions on them (`require_stable`)."""
+    async def committed(self, partitions: Sequence[int]) -> dict[int, Committed]:
+        """The group's offsets; waits for open transactions on them (`require_stable`)."""
         wanted = [TopicPartition(self._topic, partition) for partition in partitions]
         found = await self._run(lambda: self._consumer.committed(wanted, CALL_SECONDS))
-        return {item.partition: item.offset if item.offset >= 0 else None for item in found}
+        return {
+            item.partition: Committed(item.offset if item.offset >= 0 else None, item.metadata or "")
+            for item in found
+        }
 
     async def start_from(self, offsets: Mapping[int, int | None]) -> None:
         """Read the assigned partitions from these offsets, from the beginning where there is none."""
@@ -166,7 +182,7 @@ class GroupConsumer:
     async def close(self) -> None:
         """Let go without leaving the group: as a static member the next start finds its partitions."""
         await self._run(self._consumer.close)
-        self._thread.shutdown(wait=False)
+        self._thread.close()
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         # Assigned, but not read from: `start_from` comes when they are settled.
@@ -196,18 +212,24 @@ def _checked(message: ClientMessage) -> Message:
     )
 
 
-async def _on_thread(thread: ThreadPoolExecutor, call: Callable[[], T]) -> T:
+async def _on_thread(thread: ClientThread, call: Callable[[], T], within_seconds: float | None = None) -> T:
     try:
-        return await asyncio.get_running_loop().run_in_executor(thread, call)
-    except KafkaException as error:
+        return await thread.run(call, within_seconds)
+    except (KafkaException, CallStuck) as error:
         raise BrokerUnavailable from error
 
 
 class TransactionalProducer:
-    """Sends records and moves a consumer's offsets in one transaction, or neither."""
+    """Sends records and moves a consumer's offsets in one transaction, or neither.
 
-    def __init__(self, settings: Settings, transactional_id: str, waiting: Callable[[bool], None]) -> None:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="producer")
+    `topic_id` of the topic that the consumer reads is noted beside the offsets: they mean nothing in another.
+    """
+
+    def __init__(
+        self, settings: Settings, transactional_id: str, topic_id: str, waiting: Callable[[bool], None]
+    ) -> None:
+        self.topic_id = topic_id
+        self._thread = ClientThread("producer")
         self._waiting = waiting
         self._producer = Producer(
             {
@@ -232,7 +254,7 @@ class TransactionalProducer:
 
     async def start(self) -> None:
         """Take the transactional id over: an earlier holder is fenced, its open transaction aborted."""
-        await self._run(lambda: self._patiently(self._producer.init_transactions))
+        await self._patiently(self._producer.init_transactions)
 
     async def publish(
         self,
@@ -250,8 +272,11 @@ class TransactionalProducer:
         try:
             async for part in parts:
                 await self._run(lambda part=part: self._send(part))  # type: ignore[misc]
-            places = [TopicPartition(topic, partition, offset) for partition, offset in offsets.items()]
-            await self._run(lambda: self._commit(places, metadata))
+            places = [
+                TopicPartition(topic, partition, offset, metadata=self.topic_id)
+                for partition, offset in offsets.items()
+            ]
+            await self._commit(places, metadata)
         except BaseException:
             await self._run(self._abort)
             raise
@@ -268,71 +293,60 @@ class TransactionalProducer:
                     self._producer.poll(0.1)
         self._producer.poll(0)
 
-    def _commit(self, places: list[TopicPartition], metadata: Any) -> None:
+    async def _commit(self, places: list[TopicPartition], metadata: Any) -> None:
         if places:
-            self._patiently(
+            await self._patiently(
                 lambda seconds: self._producer.send_offsets_to_transaction(places, metadata, seconds)
             )
-        self._patiently(self._producer.commit_transaction)
+        await self._patiently(self._producer.commit_transaction)
 
-    def _patiently(self, call: Callable[[float], None]) -> None:
+    async def _patiently(self, call: Callable[[float], None]) -> None:
         """Make a call until the broker has answered it, one way or the other."""
-        while True:
-            try:
-                call(CALL_SECONDS)
-            except KafkaException as failure:
-                error: KafkaError = failure.args[0]
-                if not error.retriable() or error.txn_requires_abort() or error.fatal():
-                    raise
-                self._waiting(True)
-                log.info("waiting for the broker", error=error.name())
-                time.sleep(0.1)
-            else:
-                self._waiting(False)
-                return
+        while (error := await self._run(lambda: _unanswered(call))) is not None:
+            self._waiting(True)
+            log.info("waiting for the broker", error=error)
+            await asyncio.sleep(0.1)
+        self._waiting(False)
 
     def _abort(self) -> None:
         try:
-            self._producer.abort_transaction(CALL_SECONDS)
+            self._producer.abort_transaction(ANSWER_SECONDS)
         except KafkaException as error:
             # The next start takes the transactional id over, which aborts what is open.
             log.info("transaction left to the broker", error=error.args[0].name())
 
     async def close(self) -> None:
         """Wait for nothing: what is not committed is aborted."""
-        self._thread.shutdown(wait=False)
+        self._thread.close()
 
     async def _run(self, call: Callable[[], T]) -> T:
-        return await _on_thread(self._thread, call)
+        return await _on_thread(self._thread, call, STUCK_SECONDS)
 
 
-async def read_at(
-    settings: Settings, topic: str, places: Mapping[int, Sequence[int]]
-) -> dict[tuple[int, int], bytes]:
-    """The values of messages at known offsets, by partition and offset; those that are gone are left out."""
-    return await asyncio.to_thread(_read_at, settings, topic, places)
-
-
-def _read_at(
-    settings: Settings, topic: str, places: Mapping[int, Sequence[int]]
-) -> dict[tuple[int, int], bytes]:
-    consumer = _free_consumer(settings)
-    found: dict[tuple[int, int], bytes] = {}
+def _unanswered(call: Callable[[float], None]) -> str | None:
+    """Make the call; why it must be made again, None where it was answered."""
     try:
-        for partition, offsets in places.items():
-            for offset in offsets:
-                low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), CALL_SECONDS)
-                if not low <= offset < high:
-                    continue
-                consumer.assign([TopicPartition(topic, partition, offset)])
-                message = _next(consumer)
-                if message.offset == offset and message.value is not None:
-                    found[partition, offset] = message.value
-    except KafkaException as error:
+        call(ANSWER_SECONDS)
+    except KafkaException as failure:
+        error: KafkaError = failure.args[0]
+        if not error.retriable() or error.txn_requires_abort() or error.fatal():
+            raise
+        return str(error.name())
+    return None
+
+
+async def topic_id_of(settings: Settings, topic: str) -> str:
+    """The topic's id: one that is deleted and made anew under its name has another."""
+    return await asyncio.to_thread(_topic_id_of, settings, topic)
+
+
+def _topic_id_of(settings: Settings, topic: str) -> str:
+    admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap_servers, "log_level": 3})
+    try:
+        found = admin.describe_topics(TopicCollection([topic]), request_timeout=CALL_SECONDS)
+        return str(found[topic].result(CALL_SECONDS).topic_id)
+    except (KafkaException, TimeoutError) as error:
         raise BrokerUnavailable from error
-    finally:
-        consumer.close()
-    return found
 
 
 async def read_since(settings: Settings, topic: str, since_milliseconds: int) -> list[Message]:
@@ -394,10 +408,3 @@ def _free_consumer(settings: Settings, options: Mapping[str, Any] | None = None)
         },
         logger=CLIENT_LOG,
     )
-
-
-def _next(consumer: Consumer) -> Message:
-    message = consumer.poll(CALL_SECONDS)
-    if message is None:
-        raise BrokerUnavailable
-    return _checked(message)

@@ -20,13 +20,14 @@ from faust.transport.drivers import aiokafka as driver
 
 from sluice.avro import Codec, load_codec
 from sluice.clock import Clock, SystemClock
-from sluice.errors import Unavailable
+from sluice.errors import InputLost, Unavailable
 from sluice.memory import calm_garbage_collector
 from sluice.settings import Settings
 from sluice.telemetry import Telemetry, configure_logging, serve_metrics
 from sluice.topics import IDENTITIES_CHANGELOG, PROGRESS_CHANGELOG, ROWS_READ, STREAMS_GROUP
 from streams import changelogs
 from streams.dead_letters import DeadLetters
+from streams.decoding import NewerSchemas
 from streams.dnc import DncFollower, DncLists
 from streams.identities import Identities
 from streams.parts import Parts
@@ -36,6 +37,7 @@ from streams.postgres import DncReader
 from streams.progress import ProgressTable
 from streams.resolving import Resolver
 from streams.sending import FaustSender
+from streams.stalls import Stalls
 from streams.store import PartitionStore
 
 log = structlog.get_logger(__name__)
@@ -45,6 +47,9 @@ SESSION_SECONDS = 10.0
 
 FETCH_WAIT_MS = 100
 """Faust waits 1,500 ms: a partition whose last message was just taken would wait as long for its next."""
+
+LOOK_SECONDS = 2.0
+"""How often the process looks whether it has lost input."""
 
 BUFFERED_MESSAGES = 32
 """Of each topic, ahead of its agent: a message has up to 512 KiB, and Faust's default is 4,096 of them."""
@@ -60,6 +65,7 @@ class StreamsApp(faust.App):  # type: ignore[misc]
     follower: DncFollower
     lists: DncLists
     telemetry: Telemetry
+    stalls: Stalls
     _server: web.AppRunner | None = None
 
     def _new_transport(self) -> Any:
@@ -70,12 +76,26 @@ class StreamsApp(faust.App):  # type: ignore[misc]
         host, port = self.settings.api_host, self.settings.metrics_port
         self._server = await serve_metrics(self.telemetry, host, port, self.readiness)
         await self.follower.start()
+        self.add_future(self._watch())
 
     async def on_stop(self) -> None:
         await super().on_stop()
         await self.follower.stop()
         if self._server is not None:
             await self._server.cleanup()
+
+    async def _watch(self) -> None:
+        """End the process when input was lost inside it: the next one reads it again."""
+        while not self.should_stop:
+            await self.sleep(LOOK_SECONDS)
+            consumer = self.consumer
+            if self.rebalancing or not self.tables.actives_ready:
+                continue
+            held = {tp: consumer._committed_offset[tp] for tp in consumer.assignment()}
+            stalled = self.stalls.stalled(held, {message.tp for message in consumer.unacked})
+            if stalled:
+                log.error("input_lost", partitions=[f"{each.topic}/{each.partition}" for each in stalled])
+                await self.crash(InputLost(count=len(stalled)))
 
     def gives_up(self) -> bool:
         """Whether a message that waits for something must be left to whoever comes next."""
@@ -102,6 +122,11 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
 
 
 class _Consumer(driver.Consumer):  # type: ignore[misc]
+    def track_message(self, message: Any) -> None:
+        super().track_message(message)
+        if self.app.topics.acks_enabled_for(message.topic):
+            self.app.stalls.delivered(message.tp, message.offset)
+
     def _new_consumer_thread(self) -> Any:
         return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
@@ -124,6 +149,7 @@ def create_app(
     directory.mkdir(parents=True, exist_ok=True)
     app = StreamsApp(STREAMS_GROUP, datadir=directory, **_faust_settings(settings))
     app.settings, app.telemetry, app.lists = settings, telemetry, DncLists(clock)
+    app.stalls = Stalls(clock)
     reader = DncReader(settings.sink_database_url.get_secret_value())
     app.follower = DncFollower(settings, app.lists, reader, telemetry)
     sender = FaustSender(app, telemetry, app.gives_up)
@@ -132,6 +158,7 @@ def create_app(
         app,
         Parts(
             codec=codec,
+            newer_schemas=NewerSchemas(codec, telemetry, app.gives_up),
             sender=sender,
             identities=Identities(app, stores[IDENTITIES_CHANGELOG], sender),
             progress=ProgressTable(app, stores[PROGRESS_CHANGELOG], sender),

@@ -7,17 +7,17 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
 import structlog
 
 from sluice.avro import Codec
-from sluice.events import FieldFault, ImportOptions, Refusal, RowsResolved, SourcePosition
+from sluice.dead_letters import KEPT_KEY_BYTES, KEPT_VALUE_BYTES, dead_letter_headers, kept_headers
+from sluice.envelope import Envelope, envelope_of
+from sluice.events import FieldFault, ImportOptions, Refusal, RowsResolved
 from sluice.outcome import Outcome
 from sluice.telemetry import Telemetry
 from sluice.topics import ROWS_READ, ROWS_RESOLVED, Topic
 from streams.batch import HASH_BYTES
-from streams.fitting import LARGEST_VALUE_BYTES
-from streams.sending import Headers, Sender
+from streams.sending import Sender
 
 log = structlog.get_logger(__name__)
 
@@ -26,24 +26,6 @@ ARRIVALS_ANSWERED = 3
 
 # Batches that are counted at once; the oldest is forgotten, which costs it as many arrivals more.
 _MAX_COUNTED = 10_000
-
-# Longest batch (D1): a header that claims more is not the sender's.
-_MAX_ROWS = 500
-
-
-class Envelope(msgspec.Struct, frozen=True, kw_only=True):
-    """What the headers say of a batch whose body cannot be read."""
-
-    job_id: uuid.UUID
-    organization_id: uuid.UUID
-    run: int
-    lease_epoch: int
-    batch_no: int
-    first_row_no: int
-    row_count: int
-    start: str
-    end: str
-    is_last: str
 
 
 class DeadLetters:
@@ -58,21 +40,21 @@ class DeadLetters:
     async def bury(self, topic: Topic, message: Any, error: str, rows: str = "") -> None:
         """Keep a message's bytes, the error and where it came from; `rows` names the rows at fault."""
         value = message.value or b""
-        facts = {
-            "error": error,
-            "topic": topic.name,
-            "partition": str(message.partition),
-            "offset": str(message.offset),
-            "by": "streams",
-            "rows": rows,
-            "cut_from_bytes": str(len(value)) if len(value) > LARGEST_VALUE_BYTES else "",
-        }
-        headers = [
-            *headers_of(message),
-            *((f"dead_letter_{name}", value.encode()) for name, value in facts.items() if value),
-        ]
+        headers = dead_letter_headers(
+            headers_of(message),
+            topic=topic,
+            partition=message.partition,
+            offset=message.offset,
+            size_bytes=len(value),
+            problem=error,
+            by="streams",
+            rows=rows,
+        )
         await self._sender.send(
-            topic.dead_letters, message.key or b"", value[:LARGEST_VALUE_BYTES], headers=headers
+            topic.dead_letters,
+            (message.key or b"")[:KEPT_KEY_BYTES],
+            value[:KEPT_VALUE_BYTES],
+            headers=[(name, held or b"") for name, held in headers],
         )
         self._telemetry.count("sluice_dead_letters_total", topic=topic.name)
         log.error(
@@ -102,18 +84,6 @@ class DeadLetters:
         return self._arrivals[key]
 
 
-def envelope_of(headers: Headers) -> Envelope | None:
-    """The headers of a batch, None when they do not describe one."""
-    texts = {name: value.decode(errors="replace") for name, value in headers}
-    try:
-        envelope = msgspec.convert(texts, Envelope, strict=False)
-        _position(envelope.start), _position(envelope.end)
-    except (msgspec.ValidationError, ValueError):
-        return None
-    sound = envelope.batch_no > 0 and 0 <= envelope.row_count <= _MAX_ROWS and envelope.first_row_no > 0
-    return envelope if sound else None
-
-
 def all_failed(envelope: Envelope, read_at: int) -> RowsResolved:
     """The answer to a batch that nobody can read: every row `failed`, without its values.
 
@@ -126,8 +96,7 @@ def all_failed(envelope: Envelope, read_at: int) -> RowsResolved:
         message="The row's batch was damaged on its way and is kept as a dead letter. Send the row again.",
         value="",
     )
-    is_last = envelope.is_last.lower() == "true"
-    lost_end = is_last and not envelope.row_count
+    lost_end = envelope.is_last and not envelope.row_count
     return RowsResolved(
         organization_id=str(envelope.organization_id),
         job_id=str(envelope.job_id),
@@ -141,7 +110,7 @@ def all_failed(envelope: Envelope, read_at: int) -> RowsResolved:
         first_row_no=envelope.first_row_no,
         fields=[],
         rows=[[] for _ in range(envelope.row_count)],
-        lines=[_position(envelope.start).line] * envelope.row_count,
+        lines=[envelope.start.line] * envelope.row_count,
         modified_at=[],
         refusals=[
             Refusal(index=index, outcome=Outcome.FAILED.value, faults=[fault])
@@ -151,10 +120,10 @@ def all_failed(envelope: Envelope, read_at: int) -> RowsResolved:
         hints=bytes(envelope.row_count),
         hinted=b"",
         fingerprints=bytes(HASH_BYTES * envelope.row_count),
-        start=_position(envelope.start),
-        end=_position(envelope.end),
-        is_last=is_last,
-        end_state=("failed" if lost_end else "completed") if is_last else "",
+        start=envelope.start,
+        end=envelope.end,
+        is_last=envelope.is_last,
+        end_state=("failed" if lost_end else "completed") if envelope.is_last else "",
         end_reason="The job's last batch was damaged on its way." if lost_end else "",
         read_at=read_at,
     )
@@ -176,13 +145,8 @@ _NO_OPTIONS = ImportOptions(
 )
 
 
-def _position(text: str) -> SourcePosition:
-    part, offset, line, row = (int(number) for number in text.split(":"))
-    return SourcePosition(part_no=part, byte_offset=offset, line=line, row_no=row)
-
-
 def headers_of(message: Any) -> list[tuple[str, bytes]]:
-    """A Faust message's headers; a null value is empty."""
+    """A Faust message's headers, as far as they are passed on; a null value is empty."""
     held = message.headers or ()
     pairs = held.items() if isinstance(held, Mapping) else held
-    return [(name, value or b"") for name, value in pairs]
+    return [(name, value or b"") for name, value in kept_headers(pairs)]

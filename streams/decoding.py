@@ -3,22 +3,56 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
+
+import structlog
 
 from sluice.avro import Codec
-from sluice.errors import MessageUndecodable
+from sluice.envelope import Headers, check_agreement
+from sluice.errors import MessageUndecodable, RegistryUnavailable
 from sluice.events import BatchApplied, IdentitiesChanged, RowsRead
 from sluice.rules import MatchOn, OnDuplicate
+from sluice.telemetry import Telemetry
 from sluice.topics import BATCH_APPLIED, IDENTITIES_CHANGED, ROWS_READ
+from streams.patience import Patience
+
+log = structlog.get_logger(__name__)
 
 
-def decode_rows_read(codec: Codec, value: bytes | None) -> RowsRead:
+class NewerSchemas:
+    """Schemas that were pushed since the start; a registry that is away is waited for (D7)."""
+
+    def __init__(self, codec: Codec, telemetry: Telemetry, gives_up: Callable[[], bool]) -> None:
+        self._codec = codec
+        self._patience = Patience("registry", telemetry, gives_up)
+
+    async def learn(self, value: bytes | None) -> None:
+        """Return when the schema of a message is known, or the registry has said that there is none.
+
+        Raises:
+            GivenUp: the process stops, or its partitions move, before the registry is back.
+        """
+        while True:
+            try:
+                await self._codec.learn(value)
+            except RegistryUnavailable as error:
+                log.warning("registry_waited_for", cause=type(error.__cause__).__name__)
+                await self._patience.wait()
+            else:
+                self._patience.answered()
+                return
+
+
+def decode_rows_read(codec: Codec, value: bytes | None, headers: Headers = ()) -> RowsRead:
     """A batch whose ids are ids, whose options are known and whose indexes lie within it.
 
     Raises:
         MessageUndecodable: its bytes, or what they say, make no batch.
+        MessageContradictory: it is not the batch that its headers name.
     """
     read = codec.decode(ROWS_READ.name, RowsRead, value)
     _require_ids(read.organization_id, read.job_id)
+    check_agreement(headers, read)
     count = len(read.rows)
     if read.batch_no < 1 or read.first_row_no < 1 or len(read.lines) != count:
         raise MessageUndecodable(problem="its numbers and its rows do not agree.")

@@ -234,6 +234,9 @@ class DncFollower:
             except DatabaseUnavailable as error:
                 log.warning("dnc_lists_unreadable", error=type(error.__cause__).__name__)
                 self._telemetry.gauge("sluice_waiting", 1, dependency="database")
+            except Exception:
+                # Without this task the lists grow old, and nobody passes for ever: look again in any case.
+                log.exception("dnc_lists_not_read")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._rung.wait(), POLL_SECONDS)
 

@@ -8,6 +8,7 @@ from sluice.avro import Codec
 from sluice.clock import Clock
 from sluice.telemetry import Telemetry
 from streams.dead_letters import DeadLetters
+from streams.decoding import NewerSchemas
 from streams.identities import Identities
 from streams.look_ups import DncLookUp
 from streams.progress import ProgressTable
@@ -20,6 +21,7 @@ class Parts:
     """The borders and tables of one running app."""
 
     codec: Codec
+    newer_schemas: NewerSchemas
     sender: Sender
     identities: Identities
     progress: ProgressTable

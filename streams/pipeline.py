@@ -23,7 +23,7 @@ from typing import Any
 import faust
 import structlog
 
-from sluice.errors import MessageUndecodable
+from sluice.errors import MessageContradictory, MessageUndecodable
 from sluice.topics import BATCH_APPLIED, IDENTITIES_CHANGED, PROGRESS, ROWS_READ, ROWS_RESOLVED, Topic
 from streams.batch import Batch
 from streams.dead_letters import headers_of
@@ -68,6 +68,7 @@ def _agent(app: faust.App, process: Process, parts: Parts) -> Any:
         by_hand = stream.noack()
         async for event in by_hand.events():
             try:
+                await parts.newer_schemas.learn(event.message.value)
                 await process(parts, event.message)
                 await by_hand.ack(event)
             except GivenUp:
@@ -79,7 +80,11 @@ def _agent(app: faust.App, process: Process, parts: Parts) -> Any:
 
 async def resolve(parts: Parts, message: Any) -> None:
     try:
-        read = decode_rows_read(parts.codec, message.value)
+        read = decode_rows_read(parts.codec, message.value, headers_of(message))
+    except MessageContradictory as error:
+        # Not counted for an answer: nobody knows which batch it was, and the reader sends that one again.
+        await parts.dead_letters.bury(ROWS_READ, message, str(error))
+        return
     except MessageUndecodable as error:
         await parts.dead_letters.bury_batch(message, str(error))
         return

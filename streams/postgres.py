@@ -11,6 +11,7 @@ from typing import NamedTuple
 import asyncpg
 
 from sluice.errors import DatabaseUnavailable
+from sluice.postgres import AWAY
 from sluice.sql import load_queries
 
 _SQL = Path(__file__).parent / "sql"
@@ -84,7 +85,7 @@ class DncReader:
         """
         try:
             return await self._read(known)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except (asyncpg.PostgresError, *AWAY) as error:
             await self.close()
             raise DatabaseUnavailable from error
 

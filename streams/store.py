@@ -11,8 +11,9 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch
@@ -20,6 +21,7 @@ from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch
 from sluice.errors import Unavailable
 
 log = structlog.get_logger(__name__)
+T = TypeVar("T")
 
 _OFFSET = b"\x00offset"
 _TOPIC = b"\x00topic"
@@ -35,6 +37,9 @@ MAX_OPEN_FILES = 256
 class TableLocked(Unavailable):
     """The table's directory {directory} is in use by another process. Give each instance its own INSTANCE."""
 
+
+_LOCKED = ("While lock file", "lock hold by current process")
+# What RocksDB says of a lock; a damaged "block" is none.
 
 # A predecessor that was killed lets go of its locks at once; one that is stopping needs about a second.
 LOCK_SECONDS = 30.0
@@ -89,20 +94,13 @@ class PartitionStore:
 
     def get_many(self, partition: int, keys: list[bytes]) -> list[bytes | None]:
         """The values of `keys` in one read; None for one that is not there."""
-        try:
-            found: list[bytes | None] = self._database(partition).get(keys)
-        # rocksdict raises plain Exception for whatever RocksDB says.
-        except Exception as error:
-            self._start_cold(partition, error)
-            return [None] * len(keys)
-        return found
+        nothing: list[bytes | None] = [None] * len(keys)
+        return self._using(partition, lambda database: database.get(keys), nothing)
 
     def write(self, partition: int, writes: Iterable[tuple[bytes, bytes | None]], offset: int) -> None:
         """Apply the writes of the changelog record at `offset`, and remember the offset, all at once."""
-        try:
-            self._write(self._database(partition), writes, None if partition in self._cold else offset)
-        except Exception as error:
-            self._start_cold(partition, error)
+        held_offset = None if partition in self._cold else offset
+        self._using(partition, lambda database: self._write(database, writes, held_offset), None)
 
     def _write(
         self, database: Rdict, writes: Iterable[tuple[bytes, bytes | None]], offset: int | None
@@ -113,15 +111,14 @@ class PartitionStore:
                 together.delete(key)
             else:
                 together.put(key, value)
-        held = database.get(_OFFSET)
-        if offset is not None and (held is None or int(held) < offset):
+        held = _offset_of(database)
+        if offset is not None and (held is None or held < offset):
             together.put(_OFFSET, b"%d" % offset)
         database.write(together)
 
     def persisted_offset(self, partition: int) -> int | None:
         """The changelog offset up to which the records are applied; None for a new database."""
-        held = self._database(partition).get(_OFFSET)
-        return None if held is None else int(held)
+        return self._using(partition, _offset_of, None)
 
     def discard(self, partition: int) -> None:
         """Forget a partition: its next use starts from the changelog."""
@@ -130,17 +127,26 @@ class PartitionStore:
 
     def keys_with_prefix(self, partition: int, prefix: bytes) -> Iterable[tuple[bytes, bytes]]:
         """Keys and values that start with `prefix`, in order of keys."""
-        for key, value in self._database(partition).items(from_key=prefix):
-            if not key.startswith(prefix):
-                return
-            yield key, value
+        return self._using(partition, lambda database: list(_with_prefix(database, prefix)), [])
 
     def delete(self, partition: int, keys: Iterable[bytes]) -> None:
         """Remove keys here alone; the changelog keeps them."""
         together = WriteBatch(raw_mode=True)
         for key in keys:
             together.delete(key)
-        self._database(partition).write(together)
+        self._using(partition, lambda database: database.write(together), None)
+
+    def _using(self, partition: int, use: Callable[[Rdict], T], otherwise: T) -> T:
+        """What `use` finds; `otherwise`, with an empty database in its place, when RocksDB fails."""
+        self.hold(partition)
+        try:
+            return use(self._open[partition])
+        # rocksdict raises plain Exception for whatever RocksDB says.
+        except Exception as error:
+            problem = str(error)
+        # Not before the error is gone: it refers to the database, whose lock goes with the last reference.
+        self._start_cold(partition, problem)
+        return otherwise
 
     def _database(self, partition: int) -> Rdict:
         database = self._open.get(partition)
@@ -151,29 +157,41 @@ class PartitionStore:
     def _usable(self, partition: int) -> Rdict:
         path = self.path(partition)
         path.parent.mkdir(parents=True, exist_ok=True)
+        database = None
         try:
             database = self._unlocked(path)
-            held = database.get(_TOPIC)
-            if held == self._topic_id:
+            if self._is_ours(database, partition):
                 return database
-            if held is None and database.get(_OFFSET) is None:
-                database.put(_TOPIC, self._topic_id)
-                return database
-            database.close()
             log.warning("table_of_another_topic", directory=path.name, partition=partition)
         except TableLocked:
             raise
         except Exception as error:
             log.warning("table_unusable", directory=path.name, partition=partition, error=str(error))
-        return self._new(path)
+        if database is not None:
+            # It holds its lock as long as it is open, and a broken one may refuse even this.
+            with contextlib.suppress(Exception):
+                database.close()
+            del database
+        return self._new(path, partition)
 
-    def _new(self, path: Path) -> Rdict:
+    def _is_ours(self, database: Rdict, partition: int) -> bool:
+        """Whether it was written for this partition of this topic, or for nobody yet."""
+        held, owner = database.get(_TOPIC), self._owner(partition)
+        if held is None and database.get(_OFFSET) is None:
+            database.put(_TOPIC, owner)
+            return True
+        return bool(held == owner)
+
+    def _owner(self, partition: int) -> bytes:
+        return b"%s/%d" % (self._topic_id, partition)
+
+    def _new(self, path: Path, partition: int) -> Rdict:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
         database = Rdict(str(path), options=self._options())
-        database.put(_TOPIC, self._topic_id)
+        database.put(_TOPIC, self._owner(partition))
         return database
 
     def _unlocked(self, path: Path) -> Rdict:
@@ -183,15 +201,15 @@ class PartitionStore:
             try:
                 return Rdict(str(path), options=self._options())
             except Exception as error:
-                if "lock" not in str(error).lower():
+                if not any(words in str(error) for words in _LOCKED):
                     raise
                 if time.monotonic() > deadline:
                     raise TableLocked(directory=path) from error
                 time.sleep(0.2)
 
-    def _start_cold(self, partition: int, error: Exception) -> None:
+    def _start_cold(self, partition: int, problem: str) -> None:
         """It failed in use: an empty one goes on, whose missing offset makes the next start heal it."""
-        log.error("table_lost", directory=str(self.directory.name), partition=partition, error=str(error))
+        log.error("table_lost", directory=str(self.directory.name), partition=partition, error=problem)
         self.discard(partition)
         self.hold(partition)
         self._cold.add(partition)
@@ -209,3 +227,15 @@ class PartitionStore:
         tables.set_cache_index_and_filter_blocks(True)
         options.set_block_based_table_factory(tables)
         return options
+
+
+def _offset_of(database: Rdict) -> int | None:
+    held = database.get(_OFFSET)
+    return None if held is None else int(held)
+
+
+def _with_prefix(database: Rdict, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+    for key, value in database.items(from_key=prefix):
+        if not key.startswith(prefix):
+            return
+        yield key, value

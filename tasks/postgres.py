@@ -10,6 +10,7 @@ from typing import TypeAlias
 import asyncpg
 
 from sluice.errors import DatabaseUnavailable
+from sluice.postgres import AWAY, is_away
 from sluice.settings import Settings
 from sluice.sql import load_queries
 
@@ -19,9 +20,6 @@ CONNECT_SECONDS = 10.0
 STATEMENT_SECONDS = 60.0
 """Longer than any statement here takes; a server that went away without a word is noticed by it."""
 
-# SQLSTATE classes of a server that cannot serve just now: connection, resources, operator intervention
-# (shutdown, starting up), system error. 25006 is a standby that took over and is not promoted yet.
-_AWAY = ("08", "53", "57", "58", "25006")
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -47,9 +45,7 @@ async def connected(settings: Settings) -> AsyncIterator[Connection]:
         finally:
             # close() would wait for the answer of a server that is gone.
             connection.terminate()
-    except asyncpg.PostgresError as error:
-        if (error.sqlstate or "").startswith(_AWAY):
+    except (asyncpg.PostgresError, *AWAY) as error:
+        if is_away(error):
             raise DatabaseUnavailable from error
         raise
-    except (OSError, asyncpg.InterfaceError) as error:
-        raise DatabaseUnavailable from error

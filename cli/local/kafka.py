@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import subprocess
+import time
 import uuid
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from cli.local.failures import ServerFailed
@@ -19,6 +20,9 @@ from cli.local.layout import Layout
 from cli.local.ports import HOST, Ports, free_ports
 from cli.local.probes import listens
 from cli.local.unit import Unit, java, server_environment
+
+Place = tuple[str, int]
+"""Topic and partition."""
 
 NAME = "kafka"
 HEAP_MEGABYTES = 256
@@ -141,7 +145,8 @@ def every_partition_has_a_leader(bootstrap: str) -> bool:
 def lag(bootstrap: str, timeout_seconds: float = 5.0) -> dict[str, int]:
     """Messages not yet committed, by consumer group: end offsets less committed offsets.
 
-    A partition for which a group has committed nothing counts nothing. Raises KafkaException.
+    A partition for which a group has committed nothing counts nothing, and so does one where only the markers
+    of transactions are left: they take up offsets and are no messages. Raises KafkaException.
     """
     client = _quiet({"bootstrap.servers": bootstrap})
     listing = client.list_consumer_groups(request_timeout=timeout_seconds).result(timeout_seconds)
@@ -150,21 +155,58 @@ def lag(bootstrap: str, timeout_seconds: float = 5.0) -> dict[str, int]:
     ends = _end_offsets(client, {key for offsets in committed.values() for key in offsets}, timeout_seconds)
     total: dict[str, int] = defaultdict(int, dict.fromkeys(groups, 0))
     for group, offsets in committed.items():
-        for key, offset in offsets.items():
-            total[group] += max(0, ends.get(key, offset) - offset)
+        behind = {key: offset for key, offset in offsets.items() if ends.get(key, offset) > offset}
+        for key in _with_messages(bootstrap, behind, timeout_seconds):
+            total[group] += ends[key] - behind[key]
     return dict(total)
 
 
-def _committed(client: AdminClient, group: str, timeout_seconds: float) -> dict[tuple[str, int], int]:
+def _with_messages(bootstrap: str, offsets: dict[Place, int], timeout_seconds: float) -> set[Place]:
+    """The partitions that hold a message at or behind these offsets."""
+    if not offsets:
+        return set()
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": "sluice-lag",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "fetch.wait.max.ms": 50,
+            "max.partition.fetch.bytes": 4096,
+            "log_level": 2,
+        }
+    )
+    found: set[Place] = set()
+    open_ones = set(offsets)
+    deadline = time.monotonic() + timeout_seconds
+    try:
+        consumer.assign([TopicPartition(*place, offset) for place, offset in offsets.items()])
+        while open_ones and time.monotonic() < deadline:
+            message = consumer.poll(0.1)
+            if message is None:
+                continue
+            place = message.topic() or "", message.partition() or 0
+            if place not in open_ones:
+                continue
+            error = message.error()
+            if error is None or error.code() != KafkaError._PARTITION_EOF:
+                found.add(place)
+            open_ones.discard(place)
+            consumer.pause([TopicPartition(*place)])
+    finally:
+        consumer.close()
+    # What did not answer in time is not known to be read.
+    return found | open_ones
+
+
+def _committed(client: AdminClient, group: str, timeout_seconds: float) -> dict[Place, int]:
     request = [ConsumerGroupTopicPartitions(group)]
     answers = client.list_consumer_group_offsets(request, request_timeout=timeout_seconds)
     partitions = answers[group].result(timeout_seconds).topic_partitions or []
     return {(each.topic, each.partition): each.offset for each in partitions if each.offset >= 0}
 
 
-def _end_offsets(
-    client: AdminClient, keys: set[tuple[str, int]], timeout_seconds: float
-) -> dict[tuple[str, int], int]:
+def _end_offsets(client: AdminClient, keys: set[Place], timeout_seconds: float) -> dict[Place, int]:
     if not keys:
         return {}
     wanted = {TopicPartition(topic, partition): OffsetSpec.latest() for topic, partition in keys}

@@ -91,11 +91,16 @@ class Keeper:
         """One life of the unit, from its preparation to its death; returns what ended it."""
         try:
             await asyncio.to_thread(self.unit.prepare)
+            if self._leaving.is_set():
+                return "was not started"
             process = await self._spawn()
         except (OSError, LocalStackFailed) as error:
             return f"cannot be started ({error})"
         self.process, self.created = process, created(process.pid)
         self.changed()
+        if self._leaving.is_set():
+            # Whoever said so did it while the process was being started, and could not end it.
+            await self._end(process)
         if self.restarts:
             self.say(f"{self.unit.name} is started again as process {process.pid}")
         asking = asyncio.create_task(self._ask(), name=f"ask {self.unit.name}")

@@ -296,6 +296,38 @@ class Imports:
         log.info("import cancelled", job_id=str(job.id))
         return job
 
+    async def pause(self, principal: Principal, job_id: uuid.UUID) -> Job:
+        """Send no more rows of a job; what is on its way is still applied. Raises TransitionRefused."""
+        return await self._move(principal, job_id, "pause_job", frozenset({JobState.PAUSED}))
+
+    async def resume(self, principal: Principal, job_id: uuid.UUID) -> Job:
+        """Let a paused job go on, with any reader. Raises TransitionRefused when it has ended."""
+        return await self._move(
+            principal, job_id, "resume_job", frozenset({JobState.PROCESSING, JobState.PENDING})
+        )
+
+    async def _move(
+        self, principal: Principal, job_id: uuid.UUID, statement: str, wanted: frozenset[JobState]
+    ) -> Job:
+        """The job once it is in a wanted state; one that is there already stays as it is."""
+        principal.require("imports:run")
+        async with self._acting(principal) as connection:
+            row = await connection.fetchrow(_SQL[statement], job_id)
+            if row is None:
+                row = await connection.fetchrow(_SQL["one_job"], job_id)
+        if row is None:
+            raise NotFound(what="import")
+        job = job_of(row)
+        if job.state not in wanted:
+            cancelling = job.cancel_requested and not job.ended
+            current = "being cancelled" if cancelling else job.state.value
+            target = JobState.PAUSED if JobState.PAUSED in wanted else JobState.PROCESSING
+            raise TransitionRefused(current=current, target=target.value)
+        self._remember(job)
+        self._services.bell.ring(job.id, job.organization_id)
+        log.info("import moved", job_id=str(job.id), state=job.state.value)
+        return job
+
     async def wait(self, principal: Principal, job: Job, seconds: float) -> Job:
         """The job when it has ended, or as it is after `seconds`."""
         return await self._services.progress.wait_for_end(
@@ -305,7 +337,8 @@ class Imports:
     def _remember(self, job: Job) -> None:
         """Keep what never changes of a living job, so that its progress can be told without the database."""
         self._services.progress.shown(job.id, job.applied_batch)
-        if job.ended:
+        if job.ended or job.state is JobState.PAUSED:
+            # What comes in of a paused job was on its way before: it would be shown as processing.
             self._living.pop(job.id, None)
             return
         self._living[job.id] = job

@@ -111,17 +111,34 @@ async def errors_csv(request: web.Request) -> web.StreamResponse:
 
 async def cancel(request: web.Request) -> web.Response:
     """Ask that an import ends: 200 when it is cancelled, 202 while it is about to be."""
+    job = await request.app[IMPORTS].cancel(request[PRINCIPAL], _job_id(request))
+    return _done(request, "import_cancelled", job, status=200 if job.ended else 202)
+
+
+async def pause(request: web.Request) -> web.Response:
+    """Send no more of an import until it is resumed."""
+    job = await request.app[IMPORTS].pause(request[PRINCIPAL], _job_id(request))
+    return _done(request, "import_paused", job)
+
+
+async def resume(request: web.Request) -> web.Response:
+    """Let a paused import go on."""
+    job = await request.app[IMPORTS].resume(request[PRINCIPAL], _job_id(request))
+    return _done(request, "import_resumed", job)
+
+
+def _done(request: web.Request, action: str, job: Job, status: int = 200) -> web.Response:
+    """The job that was acted upon, with its entry in the audit log."""
     principal, services = request[PRINCIPAL], request.app[SERVICES]
-    job = await request.app[IMPORTS].cancel(principal, _job_id(request))
     services.audit.record(
-        "import_cancelled",
+        action,
         request[CALLER],
         organization_id=principal.organization_id,
         user_id=principal.user_id,
         resource="import",
         resource_id=str(job.id),
     )
-    return web.json_response({"data": job_json(job, services.clock.now())}, status=200 if job.ended else 202)
+    return web.json_response({"data": job_json(job, services.clock.now())}, status=status)
 
 
 def job_json(job: Job, now: datetime) -> dict[str, Any]:
@@ -231,4 +248,6 @@ def routes() -> list[web.RouteDef]:
         web.get(f"{one}/rows/{{row_no}}", row, allow_head=False),
         web.get(f"{one}/errors.csv", errors_csv, allow_head=False),
         web.post(f"{one}/cancel", cancel),
+        web.post(f"{one}/pause", pause),
+        web.post(f"{one}/resume", resume),
     ]

@@ -13,6 +13,7 @@ import asyncpg
 
 from ingress.reading.job import LeasedJob, Standing, leased_job
 from sluice.errors import DatabaseUnavailable
+from sluice.postgres import AWAY
 from sluice.sql import load_queries
 
 SQL = load_queries(Path(__file__).resolve().parent.parent / "sql" / "reader.sql")
@@ -20,15 +21,8 @@ SQL = load_queries(Path(__file__).resolve().parent.parent / "sql" / "reader.sql"
 # Far more than any of these statements needs: none of them waits for a lock.
 COMMAND_TIMEOUT_SECONDS = 10.0
 
-# PostgreSQL's own refusals too: these statements hold no user's value that could be at fault. asyncpg's
-# internal errors are what it raises when a connection breaks between two of its states.
-AWAY = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-)
+# PostgreSQL's own refusals too: these statements hold no user's value that could be at fault.
+REFUSED = (asyncpg.PostgresError, *AWAY)
 
 
 class Leases:
@@ -85,8 +79,7 @@ class Leases:
         try:
             async with self._pool.acquire(timeout=COMMAND_TIMEOUT_SECONDS) as connection:
                 return await connection.fetch(SQL[query], *arguments)
-        # PostgreSQL's own refusals too: these statements hold no user's value that could be at fault.
-        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except REFUSED as error:
             raise DatabaseUnavailable from error
 
 
@@ -98,7 +91,7 @@ async def open_leases(dsn: str, owner: str, seconds: float) -> AsyncIterator[Lea
     )
     try:
         await pool
-    except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except REFUSED as error:
         raise DatabaseUnavailable from error
     try:
         yield Leases(pool, owner, seconds)

@@ -258,11 +258,16 @@ class JobSending:
 
     async def _probe(self) -> None:
         """The oldest batch is overdue: send it again, unless the database knows better."""
+        # Whatever was told to be applied was so before it was told, and before this question.
+        told = self._window.applied
         standings = await patiently(lambda: self._around.leases.look([self.job]), self._around.telemetry)
-        if standings:
-            self.stands(standings[0])
-        else:
+        if not standings:
             self.lost("it is gone")
+        elif standings[0].applied_batch < told:
+            # What is forgotten cannot be sent again; whoever leases the job next reads it again.
+            self.lost("more was told to be applied than is")
+        else:
+            self.stands(standings[0])
         async with self._order:
             await self._lease_held()
             if self._over.is_set() or (overdue := self._window.probe()) is None:

@@ -19,7 +19,7 @@ class Objects(Protocol):
     """The part of the object store that reading needs."""
 
     async def read(self, key: str, etag: str, start: int, end: int) -> bytes:
-        """The bytes from `start` up to but not including `end` of this version of the object.
+        """The bytes from `start` on, up to but not including `end`, of this version; fewer from a slow store.
 
         Raises SourceChanged when it is gone or another, StoreUnavailable when the store does not answer.
         """
@@ -45,8 +45,7 @@ class Source:
 
         async def read() -> bytes:
             piece = await self._objects.read(part.object_key, quoted(part.etag), offset, end)
-            # A body may end early without the transport noticing it: a proxy that re-frames it, for one.
-            if len(piece) != end - offset:
+            if not piece:
                 raise StoreUnavailable
             return piece
 

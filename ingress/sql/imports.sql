@@ -48,11 +48,27 @@ WHERE organization_id = $1 AND ($2::uuid IS NULL OR id < $2) AND ($3::text IS NU
 ORDER BY id DESC LIMIT $4
 
 -- cancel_job --
--- The reader sees it and ends the job with a last batch; asking twice is asking once.
-UPDATE import_jobs SET cancel_requested_at = coalesce(cancel_requested_at, $2), updated_at = now()
+-- The reader sees it and ends the job with a last batch; asking twice is asking once. A paused job has no reader:
+-- it goes on, so that one takes it and ends it.
+UPDATE import_jobs SET
+    cancel_requested_at = coalesce(cancel_requested_at, $2),
+    state = CASE state WHEN 'paused' THEN 'processing' ELSE state END,
+    updated_at = now()
 WHERE id = $1 AND state IN (
     'pending', 'authenticating', 'uploading', 'analyzing', 'awaiting_mapping', 'fetching', 'processing',
     'paused')
+RETURNING *
+
+-- pause_job --
+-- Whoever reads the job leaves it, and nobody takes it; what is on its way is still applied. One that is about to
+-- be cancelled goes on to its end.
+UPDATE import_jobs SET state = 'paused', updated_at = now()
+WHERE id = $1 AND state IN ('pending', 'processing') AND cancel_requested_at IS NULL
+RETURNING *
+
+-- resume_job --
+-- Any reader takes it, behind the last applied batch.
+UPDATE import_jobs SET state = 'processing', updated_at = now() WHERE id = $1 AND state = 'paused'
 RETURNING *
 
 -- job_parts --

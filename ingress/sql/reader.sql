@@ -3,12 +3,13 @@
 -- lease_next --
 -- One statement, so one transaction: whoever takes the row raises the epoch and sees the last applied batch.
 -- SKIP LOCKED: two readers never wait for each other. NO KEY: inserts that refer to the job go on meanwhile.
+-- A lease that holds for longer than any is given for is from before the clock went back: it is over, too.
 -- $1 owner, $2 seconds, $3 organizations that have enough jobs here already, $4 jobs not to take.
 WITH candidate AS MATERIALIZED (
     SELECT id, organization_id
     FROM import_jobs
     WHERE state IN ('pending', 'processing')
-      AND (lease_until IS NULL OR lease_until <= now())
+      AND (lease_until IS NULL OR lease_until NOT BETWEEN now() AND now() + make_interval(secs => 2 * $2))
       AND organization_id <> ALL ($3::uuid[])
       AND id <> ALL ($4::uuid[])
     ORDER BY lease_until NULLS FIRST, id
@@ -39,7 +40,7 @@ WITH candidate AS MATERIALIZED (
     FROM import_jobs
     WHERE organization_id = $3 AND id = $4
       AND state IN ('pending', 'processing')
-      AND (lease_until IS NULL OR lease_until <= now())
+      AND (lease_until IS NULL OR lease_until NOT BETWEEN now() AND now() + make_interval(secs => 2 * $2))
     FOR NO KEY UPDATE SKIP LOCKED
 )
 UPDATE import_jobs AS j
@@ -95,4 +96,4 @@ WHERE j.organization_id = held.organization_id AND j.id = held.id AND j.lease_ep
 -- $1 owner.
 UPDATE import_jobs
 SET lease_until = now()
-WHERE lease_owner = $1 AND lease_until > now() AND state IN ('pending', 'processing');
+WHERE lease_owner = $1 AND lease_until > now() AND state IN ('pending', 'processing', 'paused');

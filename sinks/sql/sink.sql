@@ -9,6 +9,10 @@ ON CONFLICT (topic_partition) DO UPDATE
 SET epoch = sink_partitions.epoch + 1, owner = EXCLUDED.owner, raised_at = now()
 RETURNING topic_partition, epoch
 
+-- end_writers --
+-- End those who keep a session waiting: writers that stand still in the middle of a statement.
+SELECT pg_terminate_backend(blocking) FROM unnest(pg_blocking_pids($1)) AS blocking
+
 -- lock_partitions --
 -- Held until commit, so that nobody takes a partition over while its rows are being written.
 SELECT topic_partition, epoch FROM sink_partitions
@@ -186,8 +190,9 @@ WHERE b.job_id = $1 AND b.batch_no = $2
 -- Batches that are in the database and perhaps not in Kafka, in order of their messages. Messages themselves
 -- are read one by one: a whole atomic job may be in doubt.
 SELECT b.organization_id, b.job_id, b.batch_no, b.run, b.lease_epoch, b.first_row_no, b.row_count, b.outcomes,
-       b.staged, length(b.message) > 0 AS has_message, b.is_last, b.counts, b.state, b.reason, b.end_part,
-       b.end_byte, b.end_line, b.end_row, b.topic_partition, b.topic_offset, b.applied_at
-FROM import_batches b
+       b.staged, b.is_last, b.counts, b.state, b.reason, b.end_part, b.end_byte, b.end_line, b.end_row,
+       b.topic_partition, b.topic_offset, b.applied_at,
+       coalesce((j.options ->> 'dry_run')::boolean, false) AS dry_run
+FROM import_batches b JOIN import_jobs j ON j.id = b.job_id
 WHERE NOT b.published AND b.topic_partition = ANY ($1::integer[])
 ORDER BY b.topic_partition, b.topic_offset, b.batch_no

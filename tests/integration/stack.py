@@ -158,12 +158,12 @@ class LocalStack:
 
     def stop_role(self, name: str, timeout_seconds: float = 30) -> None:
         """Stop a role by SIGTERM; it stays stopped until `start_role`."""
-        self._tell(f"stop {name}")
+        self.tell(f"stop {name}")
         wait_until(lambda: self.started(name) is None, timeout_seconds, f"{name} stops")
 
     def start_role(self, name: str, timeout_seconds: float = 60) -> None:
         """Start a role that was stopped, and wait until it answers."""
-        self._tell(f"start {name}")
+        self.tell(f"start {name}")
         wait_until(lambda: (now := self.started(name)) is not None and now.ready, timeout_seconds, name)
 
     def restart_role(self, name: str) -> None:
@@ -171,7 +171,8 @@ class LocalStack:
         self.stop_role(name)
         self.start_role(name)
 
-    def _tell(self, command: str) -> None:
+    def tell(self, command: str) -> None:
+        """Tell the supervisor `stop NAME` or `start NAME`, and wait for nothing."""
         self._pipe.write(f"{command}\n")
         self._pipe.flush()
 

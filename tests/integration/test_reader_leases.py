@@ -132,6 +132,22 @@ async def test_renewal_keeps_a_lease_and_release_gives_it_back(
     assert taken.lease_epoch == 2
 
 
+async def test_a_lease_from_before_the_clock_went_back_is_over(
+    world: World, readers: tuple[Leases, Leases]
+) -> None:
+    """One that would hold for a day longer than any is given for keeps no job from the other reader."""
+    first, second = readers
+    job_id = await world.job(FILE, ring=False)
+    job = await first.take_next()
+    assert job is not None
+    await world.pool.execute(
+        "UPDATE import_jobs SET lease_until = lease_until + interval '1 day' WHERE id = $1", job_id
+    )
+    taken = await second.take(job.organization_id, job_id)
+    assert taken is not None
+    assert taken.lease_epoch == 2
+
+
 async def test_renewal_waits_for_no_lock(world: World, readers: tuple[Leases, Leases]) -> None:
     """While the sink holds one job's row the other's lease is renewed all the same."""
     first, _ = readers

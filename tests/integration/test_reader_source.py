@@ -18,6 +18,8 @@ from ingress.reading.source import RANGE_BYTES, Source
 from ingress.store import Store, open_store
 from sluice.errors import SourceChanged
 from sluice.telemetry import Telemetry
+from tests.chaos.proxy import HttpProxy, LoopThread
+from tests.chaos.proxy.http import Fault
 from tests.integration.reader_world import free_port
 
 if TYPE_CHECKING:
@@ -123,13 +125,45 @@ async def test_pieces_are_bounded_whatever_the_size(stack: Servers) -> None:
 
 
 async def test_a_body_that_is_cut_short_is_asked_for_again(stack: Servers) -> None:
-    """A line that breaks within the head, within the body, or before its last byte costs time only."""
+    """A line that breaks within the head or within the body costs time only, and what came is kept."""
     data = os.urandom(RANGE_BYTES + 1000)
     part = await stored(stack, data)
-    line = Line(stack, 10, 400_000, RANGE_BYTES - 1, None, 700)
+    line = Line(stack, 10, 400_000, 300_000, 700, None)
     async with line.laid() as port, through(stack, port) as store:
         assert await read(store, part) == data
     assert line.connections > 3
+
+
+async def test_a_slow_store_is_read_on_from_where_it_was_given_up(stack: Servers) -> None:
+    """No answer is waited for for long, however slow it is; the next one begins where that one was left."""
+    data = os.urandom(60_000)
+    part = await stored(stack, data)
+    with LoopThread() as thread:
+        proxy = HttpProxy(thread, stack.env["S3_ENDPOINT_URL"])
+        proxy.faults = (Fault("slow", bytes_per_second=20_000),)
+        async with through(stack, proxy.start()) as store:
+            store._slow_seconds = 0.5
+            pieces = [piece async for piece in Source(store, Telemetry("reader")).pieces(part, 0)]
+        proxy.stop()
+    assert b"".join(pieces) == data
+    assert len(pieces) > 2
+
+
+async def test_a_line_that_always_breaks_still_gets_there(stack: Servers) -> None:
+    """Half of every body arrives, and the next request asks for the other half."""
+    data = os.urandom(RANGE_BYTES // 4)
+    part = await stored(stack, data)
+    with LoopThread() as thread:
+        proxy = HttpProxy(thread, stack.env["S3_ENDPOINT_URL"])
+        proxy.faults = (Fault("cut"),)
+        async with through(stack, proxy.start()) as store:
+            pieces = Source(store, Telemetry("reader")).pieces(part, 0)
+            arrived = [await anext(pieces) for _ in range(5)]
+            proxy.heal()
+            arrived += [piece async for piece in pieces]
+        proxy.stop()
+    assert b"".join(arrived) == data
+    assert [len(piece) for piece in arrived[:2]] == [RANGE_BYTES // 8, RANGE_BYTES // 16]
 
 
 async def test_an_overwritten_object_is_not_mixed_in(stack: Servers) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from sinks.batch import Batch, Hint, Position
@@ -200,25 +201,73 @@ async def forget_group(admin: AdminClient) -> None:
     await until(forgotten, "the group is forgotten")
 
 
-@pytest.mark.requirement("S0-024")
-async def test_a_message_that_is_another_one_by_now_makes_no_event(
+@pytest.mark.requirement("S0-024", "B-07")
+async def test_events_are_rebuilt_from_what_was_applied_and_not_from_the_topic(
     world: World, topics: Topics, settings: Settings
 ) -> None:
-    """A topic that was made anew has others at the old offsets: no event is made of the wrong rows."""
-    job, first, _ = await two_batches(world)
-    other, stranger, _ = await two_batches(world)
+    """A topic that was made anew has others at its offsets, or nothing: the events are still the rows'."""
+    job, first, second = await two_batches(world)
+    _, stranger, _ = await two_batches(world)
     async with running(settings):
         pass
-    await write_only(settings, topics, first)
-    place = topics.send(stranger)
+    await write_only(settings, topics, first, second)
+    partition, offset = topics.send(stranger)
     await world.connection.execute(
-        "UPDATE import_batches SET topic_partition = $2, topic_offset = $3 WHERE job_id = $1", job.id, *place
+        "UPDATE import_batches SET topic_partition = $2, topic_offset = $3 + 1_000_000 * (batch_no - 1)"
+        " WHERE job_id = $1",
+        job.id,
+        partition,
+        offset,
     )
     async with running(settings):
-        await applied(world, job.id, 1)
-    assert await topics.imported(job.id) == []
-    assert [answer.batch_no for answer in await topics.answers(job.id)] == [1]
-    assert other.id != job.id
+        await applied(world, job.id, 2)
+    events = await topics.imported(job.id)
+    assert [(event.lineage.row_no, event.contact.email) for event in events] == [
+        (1, "p0@example.com"),
+        (2, "p1@example.com"),
+        (3, "p2@example.com"),
+        (4, "p0@example.com"),
+    ]
+    assert [answer.batch_no for answer in await topics.answers(job.id)] == [1, 2]
+    kept = await world.connection.fetchval(
+        "SELECT max(length(message)) FROM import_batches WHERE job_id = $1", job.id
+    )
+    assert kept == 0
+
+
+@pytest.mark.requirement("S0-024", "B-07")
+@pytest.mark.parametrize("noted", ["", "the id of a topic that is deleted"])
+async def test_an_offset_proves_nothing_unless_a_sink_committed_it_of_this_topic(
+    world: World, topics: Topics, settings: Settings, noted: str
+) -> None:
+    """Set by hand, or left from another topic, behind what was never published: it is published now."""
+    job, first, second = await two_batches(world)
+    async with running(settings):
+        pass
+    await write_only(settings, topics, first, second)
+    partition = await world.connection.fetchval(
+        "SELECT topic_partition FROM import_batches WHERE job_id = $1 LIMIT 1", job.id
+    )
+    behind = await world.connection.fetchval(
+        "SELECT max(topic_offset) + 1 FROM import_batches WHERE job_id = $1", job.id
+    )
+    place = TopicPartition(ROWS_RESOLVED.name, partition, behind, metadata=noted)
+    await set_offset(AdminClient({"bootstrap.servers": settings.kafka_bootstrap_servers}), place)
+    async with running(settings):
+        await applied(world, job.id, 2)
+    assert len(await topics.imported(job.id)) == 4
+    assert [answer.batch_no for answer in await topics.answers(job.id)] == [1, 2]
+
+
+async def set_offset(admin: AdminClient, place: TopicPartition) -> None:
+    """Set an offset of the sink's group by hand, once its last member's session is over."""
+
+    def is_set() -> bool:
+        request = [ConsumerGroupTopicPartitions(SINK_GROUP, [place])]
+        asked = admin.alter_consumer_group_offsets(request)[SINK_GROUP]
+        return asked.exception(30) is None and not any(item.error for item in asked.result().topic_partitions)
+
+    await until(is_set, "the offset is set")
 
 
 async def test_an_outdated_writer_is_fenced(world: World, topics: Topics, settings: Settings) -> None:

@@ -11,7 +11,7 @@ import asyncpg
 import msgspec
 import pytest
 
-from sinks import segment
+from sinks import postgres, segment
 from sinks.batch import Hint
 from sinks.contract import WriteFenced
 from sluice.contact import contact_id
@@ -183,6 +183,33 @@ async def test_taking_over_waits_for_the_writer_and_fences_it(world: World) -> N
     with pytest.raises(WriteFenced):
         await world.write(world.batch(job, [person(1)]))
     assert await world.contacts(job.organization_id) == {}
+
+
+async def test_a_writer_that_stands_still_in_a_statement_is_ended(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that is stopped in the middle of a COPY keeps its partition until the next owner ends it.
+
+    No time limit of the database reaches it there: it is neither idle nor does it wait for a lock.
+    """
+    monkeypatch.setattr(postgres, "WRITER_SECONDS", 0.2)
+    zombie = await asyncpg.connect(world.sink.dsn, server_settings=postgres.SESSION)
+
+    async def nothing_more() -> AsyncIterator[bytes]:
+        yield b""
+        await asyncio.Event().wait()
+
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        transaction = zombie.transaction()
+        await transaction.start()
+        await zombie.execute("SELECT FROM sink_partitions WHERE topic_partition = $1 FOR SHARE", PARTITION)
+        copying = group.create_task(zombie.copy_to_table("contacts", source=nothing_more(), columns=["id"]))
+        await world.sink.take_over([PARTITION])
+        copying.cancel()
+    zombie.terminate()
+    job = await world.job(await world.organization())
+    await world.write(world.batch(job, [person(1)]))
+    assert await world.outcomes(job) == [O.CREATED]
 
 
 # Which batches count ------------------------------------------------------------------------------

@@ -164,6 +164,16 @@ async def test_a_role_can_be_stopped_while_it_waits_to_be_started_again(watch: W
     assert watch.supervisor.started == ()
 
 
+@pytest.mark.parametrize("turns", range(12))
+async def test_a_role_can_be_stopped_while_it_is_being_started(watch: Watch, turns: int) -> None:
+    """At whatever moment of its start, its process is ended and nobody waits for it."""
+    watch.supervisor.start(watch.unit("role", "import time; time.sleep(600)"))
+    for _ in range(turns):
+        await asyncio.sleep(0.002)
+    await asyncio.wait_for(watch.supervisor.stop("role"), 30)
+    assert not [child for child in psutil.Process().children() if "sleep(600)" in " ".join(child.cmdline())]
+
+
 async def test_a_stubborn_role_is_killed_after_its_grace(watch: Watch) -> None:
     """What does not leave is made to, and it is said so."""
     watch.supervisor.start(watch.unit("role", STUBBORN, grace_seconds=0.2))

@@ -28,6 +28,8 @@ GUARDED = [
     ("GET", f"{V1}/{uuid.UUID(int=1)}/rows/1"),
     ("GET", f"{V1}/{uuid.UUID(int=1)}/errors.csv"),
     ("POST", f"{V1}/{uuid.UUID(int=1)}/cancel"),
+    ("POST", f"{V1}/{uuid.UUID(int=1)}/pause"),
+    ("POST", f"{V1}/{uuid.UUID(int=1)}/resume"),
     ("GET", "/v1/nowhere"),
 ]
 
@@ -105,9 +107,10 @@ async def test_the_organization_header_must_agree_with_the_token(api: Api, tenan
 
 @pytest.mark.requirement("S0-006", "K-06")
 async def test_an_agent_cannot_import_into_an_organization(api: Api) -> None:
-    """403 on both doors and on cancel; a manager can; a permission cannot be claimed."""
+    """403 on both doors and on what ends or halts a job; a manager can; a permission cannot be claimed."""
     agent = await api.tenant(role="agent")
-    for path in (S0, V1, f"{V1}/{uuid.uuid4()}/cancel"):
+    acts = [f"{V1}/{uuid.uuid4()}/{act}" for act in ("cancel", "pause", "resume")]
+    for path in (S0, V1, *acts):
         answer = await agent.upload(FILE, path)
         assert (answer.status, answer.code) == (403, "FORBIDDEN")
     assert (await agent.get(V1)).status == 200

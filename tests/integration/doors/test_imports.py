@@ -305,6 +305,8 @@ async def test_another_organizations_import_does_not_exist(api: Api, tenant: Ten
         ("GET", "/rows/1"),
         ("GET", "/errors.csv"),
         ("POST", "/cancel"),
+        ("POST", "/pause"),
+        ("POST", "/resume"),
     ):
         answer = await api.call(method, f"{V1}/{theirs}{path}", token=tenant.token)
         never = await api.call(method, f"{V1}/{uuid.uuid4()}{path}", token=tenant.token)
@@ -331,6 +333,76 @@ async def test_cancelling_asks_the_reader_and_can_be_repeated(api: Api, tenant: 
     assert (late.status, late.code) == (409, "CONFLICT")
 
 
+def processing(job_id: uuid.UUID, tenant: Tenant, batch_no: int, created: int) -> JobProgress:
+    """What the pipeline tells of a job on its way."""
+    return JobProgress(
+        job_id=str(job_id),
+        organization_id=str(tenant.account.organization_id),
+        run=1,
+        batch_no=batch_no,
+        state="processing",
+        reason="",
+        counts={"created": created},
+        processed_rows=created,
+        bytes_read=80,
+        rate_rows_per_second=10.0,
+        updated_at=0,
+    )
+
+
+@pytest.mark.requirement("S4-090")
+async def test_pausing_and_resuming_can_be_repeated_and_are_written_down(api: Api, tenant: Tenant) -> None:
+    """A waiting import and one on its way are paused at once; an import that has ended is refused."""
+    job_id = await tenant.import_id(FILE)
+    path = f"{V1}/{job_id}"
+    for act, state in (("pause", "paused"), ("pause", "paused"), ("resume", "processing")):
+        answer = await tenant.post(f"{path}/{act}")
+        assert (answer.status, answer.json["data"]["state"]) == (200, state)
+    assert (await tenant.post(f"{path}/resume")).json["data"]["state"] == "processing"
+    assert (await tenant.post(f"{path}/pause")).json["data"]["state"] == "paused"
+
+    await api.services.audit.flush()
+    written = await api.database.fetch(
+        "SELECT action, user_id FROM audit_log WHERE resource_id = $1 ORDER BY created_at", str(job_id)
+    )
+    actions = [f"import_{what}" for what in ("started", "paused", "paused", "resumed", "resumed", "paused")]
+    assert [row["action"] for row in written] == actions
+    assert {row["user_id"] for row in written} == {tenant.account.user_id}
+
+    await apply_batch(api, job_id, OUTCOMES, state="failed")
+    for act, wanted in (("pause", "paused"), ("resume", "processing")):
+        refused = await tenant.post(f"{path}/{act}")
+        assert (refused.status, refused.code) == (409, "CONFLICT")
+        assert refused.message == f"A job that is failed cannot become {wanted}."
+
+
+async def test_a_paused_import_that_is_cancelled_goes_on_to_its_end(api: Api, tenant: Tenant) -> None:
+    """A reader must take it once more to end it, so it cannot be halted on that way."""
+    job_id = await tenant.import_id(FILE)
+    path = f"{V1}/{job_id}"
+    await tenant.post(f"{path}/pause")
+    cancelled = await tenant.post(f"{path}/cancel")
+    assert (cancelled.status, cancelled.json["data"]["state"]) == (202, "processing")
+    refused = await tenant.post(f"{path}/pause")
+    assert (refused.status, refused.message) == (409, "A job that is being cancelled cannot become paused.")
+
+
+async def test_a_paused_import_is_not_shown_as_processing(api: Api, tenant: Tenant) -> None:
+    """What comes in of it was on its way before; once it goes on, its progress is told from memory again."""
+    job_id = await tenant.import_id(FILE)
+    path = f"{V1}/{job_id}"
+    await apply_batch(api, job_id, [CREATED], end_byte=60, state="processing")
+    await tenant.get(path)
+    await tenant.post(f"{path}/pause")
+    api.services.progress.hear(processing(job_id, tenant, 3, 3))
+    told = (await tenant.get(path)).json["data"]
+    assert (told["state"], told["counts"]["created"]) == ("paused", 1)
+
+    await tenant.post(f"{path}/resume")
+    told = (await tenant.get(path)).json["data"]
+    assert (told["state"], told["counts"]["created"]) == ("processing", 3)
+
+
 async def test_a_processing_import_is_told_from_memory_and_never_goes_back(api: Api, tenant: Tenant) -> None:
     """A fresh record is shown; one behind what the database has shown is not; the end is the database's."""
     job_id = await tenant.import_id(FILE)
@@ -339,21 +411,7 @@ async def test_a_processing_import_is_told_from_memory_and_never_goes_back(api: 
     assert (await tenant.get(path)).json["data"]["counts"]["created"] == 1
 
     def heard(batch_no: int, created: int) -> None:
-        api.services.progress.hear(
-            JobProgress(
-                job_id=str(job_id),
-                organization_id=str(tenant.account.organization_id),
-                run=1,
-                batch_no=batch_no,
-                state="processing",
-                reason="",
-                counts={"created": created},
-                processed_rows=created,
-                bytes_read=80,
-                rate_rows_per_second=10.0,
-                updated_at=0,
-            )
-        )
+        api.services.progress.hear(processing(job_id, tenant, batch_no, created))
 
     heard(3, 3)
     told = (await tenant.get(path)).json["data"]

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 from asyncpg import exceptions as refused
+from asyncpg.exceptions._base import DataError as ValueUnsendable
 
 from sinks.batch import (
     Arrival,
@@ -22,8 +23,8 @@ from sinks.batch import (
 )
 from sinks.bookkeeping import Verdict, admit, faults_json, images_bytes, images_from
 from sinks.refusals import Cause, cause_of
-from sinks.undecodable import named_by
 from sinks.worker import groups_of
+from sluice.envelope import envelope_of
 from sluice.errors import MessageUndecodable, RowRejected
 from sluice.job import JobState, new_job_id
 from sluice.outcome import FieldFault, Outcome
@@ -141,7 +142,11 @@ def test_the_second_copy_in_a_group_is_a_repeat() -> None:
     [
         (refused.UniqueViolationError("x"), Cause.CHANGED),
         (refused.ForeignKeyViolationError("x"), Cause.CHANGED),
-        (refused.DeadlockDetectedError("x"), Cause.CHANGED),
+        (refused.DeadlockDetectedError("x"), Cause.CONTENDED),
+        (refused.SerializationError("x"), Cause.CONTENDED),
+        (ValueUnsendable("value out of int32 range"), Cause.ROW),
+        (refused.QueryCanceledError("x"), Cause.OUTAGE),
+        (refused.LockNotAvailableError("x"), Cause.OUTAGE),
         (refused.CheckViolationError("x"), Cause.ROW),
         (refused.StringDataRightTruncationError("x"), Cause.ROW),
         (refused.ProgramLimitExceededError("x"), Cause.ROW),
@@ -151,6 +156,7 @@ def test_the_second_copy_in_a_group_is_a_repeat() -> None:
         (refused.UndefinedColumnError("x"), Cause.OUTAGE),
         (refused.ReadOnlySQLTransactionError("x"), Cause.OUTAGE),
         (refused.InterfaceError("x"), Cause.OUTAGE),
+        (refused.InternalClientError("cannot switch to state 12"), Cause.OUTAGE),
         (ConnectionResetError(), Cause.OUTAGE),
         (TimeoutError(), Cause.OUTAGE),
         (KeyError("x"), Cause.OWN),
@@ -165,14 +171,14 @@ def test_an_outage_is_never_a_bad_row_and_a_bad_row_never_an_outage(error: Excep
 def test_headers_name_a_batch_or_nothing(name: str) -> None:
     """A message whose headers are damaged too is a dead letter and no answer."""
     whole = [(key, str(value).encode()) for key, value in headers_of(batch("completed").message)]
-    named = named_by(Unreadable(Position(0, 0), None, None, list(whole), ""))
+    named = envelope_of(whole)
     assert named is not None
     assert (named.job_id, named.batch_no, named.row_count, named.is_last) == (IMPORT.id, 1, 2, True)
     assert named.start == batch().message.start
     damaged: list[tuple[str, bytes | None]] = [
         (key, b"\xff" if key == name else value) for key, value in whole
     ]
-    assert named_by(Unreadable(Position(0, 0), None, None, damaged, "")) is None
+    assert envelope_of(damaged) is None
 
 
 def test_stored_forms_are_read_back() -> None:

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from sluice.avro import Codec, parsed_schema
+from sluice.envelope import envelope_of
 from sluice.events import RowsResolved
 from sluice.telemetry import Telemetry
 from sluice.topics import ROWS_READ, ROWS_RESOLVED
-from streams.dead_letters import DeadLetters, envelope_of, headers_of
+from streams.dead_letters import DeadLetters, headers_of
 from tests.unit.streams.batches import JOB, ORGANIZATION, Sent
 
 HEADERS = {
@@ -85,6 +86,10 @@ async def test_a_last_batch_without_rows_ends_its_job_failed() -> None:
         {"row_count": "-1"},
         {"start": "1:2:3"},
         {"end": "a:b:c:d"},
+        {"end": "1:-2:3:4"},
+        {"run": "9" * 30},
+        {"first_row_no": "-1"},
+        {"lease_epoch": str(1 << 63)},
     ],
 )
 def test_headers_that_make_no_batch_are_not_answered(broken: dict[str, str]) -> None:
@@ -97,3 +102,16 @@ def test_headers_may_be_absent_or_null() -> None:
     """Kafka allows both."""
     assert headers_of(SimpleNamespace(headers=None)) == []
     assert headers_of(SimpleNamespace(headers={"a": None})) == [("a", b"")]
+
+
+async def test_a_dead_letter_fits_into_a_message() -> None:
+    """Whatever is too large in a message is cut, and the letter says so; else it could never be sent."""
+    sent = Sent()
+    huge = message(note="x" * 2_000_000)
+    huge.key, huge.value = b"k" * 2_000_000, b"v" * 3_000_000
+    await DeadLetters(sent, CODEC, Telemetry("test")).bury(ROWS_READ, huge, "Why. " * 100_000)
+    ((_, key, value, headers),) = sent.messages
+    assert headers["dead_letter_cut_from_bytes"] == b"3000000"
+    assert headers["batch_no"] == b"5"
+    taken = len(key) + len(value) + sum(len(name) + len(text) for name, text in headers.items())
+    assert taken < 1_048_588

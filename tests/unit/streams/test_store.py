@@ -80,6 +80,42 @@ def test_a_damaged_directory_starts_anew(store: PartitionStore, damage: str) -> 
     again.close()
 
 
+@pytest.mark.parametrize("at", [40, -2000, -400])
+def test_a_flipped_bit_is_no_crash(store: PartitionStore, at: int) -> None:
+    """Whether it meets what the database knows of itself, or rows: it goes on, empty where it must."""
+    for offset in range(20):
+        rows = [(b"%d-%d" % (offset, number), b"1" * 50) for number in range(50)]
+        store.write(0, [*rows, (b"j%d" % offset, b"2")], offset)
+    store.close()
+    for each in store.path(0).glob("*.sst"):
+        data = bytearray(each.read_bytes())
+        data[at] ^= 1
+        each.write_bytes(data)
+    again = reopened(store)
+    keys = [b"%d-%d" % (offset, number) for offset in range(20) for number in range(50)]
+    assert again.persisted_offset(0) in (None, 19)
+    assert set(again.get_many(0, keys)) <= {None, b"1" * 50}
+    assert set(again.keys_with_prefix(0, b"j")) <= {(b"j%d" % offset, b"2") for offset in range(20)}
+    again.delete(0, [b"j0"])
+    again.write(0, [(b"a", b"1")], offset=20)
+    assert again.get_many(0, [b"a", b"j0"]) == [b"1", None]
+    again.close()
+
+
+def test_another_partitions_table_is_removed(store: PartitionStore) -> None:
+    """Directories that changed places are made anew: their offsets count other records."""
+    for partition in (0, 1):
+        store.write(partition, [(b"%d" % partition, b"1")], offset=7)
+    store.close()
+    store.path(0).rename(store.directory / "aside")
+    store.path(1).rename(store.path(0))
+    (store.directory / "aside").rename(store.path(1))
+    again = reopened(store)
+    assert [again.persisted_offset(partition) for partition in (0, 1)] == [None, None]
+    assert again.get_many(0, [b"0", b"1"]) == again.get_many(1, [b"0", b"1"]) == [None, None]
+    again.close()
+
+
 def test_a_database_that_fails_in_use_is_lost_and_goes_on(store: PartitionStore) -> None:
     """Reading and writing go on, cold, and the offset stays away so that the next start heals it."""
     store.write(0, [(b"a", b"1")], offset=7)
