@@ -60,9 +60,9 @@ bench: $(INSTALLED) ## Measure, as ratios in one run; one JSON object per benchm
 	@$(BIN)/sluice bench
 
 .PHONY: chaos
-chaos: $(INSTALLED) ## Kill, drop and repeat in rounds, and compare with the oracle.
+chaos: $(INSTALLED) ## Break it in rounds and compare with the oracle (SEED= FAULT= ROUND= ROUNDS= ROWS=).
 	@$(BIN)/sluice fetch
-	$(BIN)/pytest -m chaos tests/chaos
+	$(BIN)/pytest -m chaos -s tests/chaos
 
 .PHONY: down
 down: ## Stop the local stack; its data stays.

@@ -93,6 +93,8 @@ def form_options(job: Job) -> dict[str, Any]:
         "dnc_policy": options.dnc_policy,
         "blanks": options.blanks,
         "exclude_rows": list(options.exclude_rows),
+        "mode": options.mode,
+        "dry_run": options.dry_run,
     }
 
 

@@ -6,8 +6,9 @@ and the order in which the organization's batches were applied.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import email_validator
@@ -27,6 +28,8 @@ class Options:
     blanks: str = "keep"
     required: tuple[str, ...] = ()
     exclude_rows: tuple[int, ...] = ()
+    mode: str = "partial"
+    dry_run: bool = False
 
 
 @dataclass
@@ -61,6 +64,30 @@ class Organization:
     def apply(self, job_key: object, job: Job, rows: Iterable[int]) -> list[str]:
         """Apply the rows with these numbers, in order; their outcomes."""
         return [self._row(job_key, job, number) for number in rows]
+
+    def hold(self, contact: dict[str, Any]) -> None:
+        """A contact that was there before any import; `modified_at` is when it was changed last."""
+        self._create(None, contact, listed=False)
+
+    def edit(self, before: Mapping[str, str], after: Mapping[str, str] | None) -> None:
+        """A user changed the contact that was `before`, or deleted it."""
+        number = self._found(before)
+        held = self.contacts[number]
+        if after is None:
+            self.contacts[number] = {}
+            self._index(number, held)
+            del self.contacts[number]
+            return
+        old = dict(held)
+        held.update({name: after.get(name, "") for name in ("email", "phone", "phone_formatted")})
+        self._index(number, old)
+
+    def _found(self, values: Mapping[str, str]) -> int:
+        for name in ("email", "phone_formatted"):
+            number = self.holder(name, values.get(name, ""))
+            if number is not None:
+                return number
+        raise AssertionError(f"no contact has the identities of {values}")
 
     def _row(self, job_key: object, job: Job, number: int) -> str:
         given = job.rows[number - 1]
@@ -180,6 +207,7 @@ def _clean(row: dict[str, str], options: Options) -> dict[str, Any] | None:
     return clean
 
 
+@cache
 def _email(text: str) -> str | None:
     try:
         return email_validator.validate_email(text, check_deliverability=False).normalized.lower()
@@ -187,6 +215,7 @@ def _email(text: str) -> str | None:
         return None
 
 
+@cache
 def _phone(text: str, check: str) -> str | None:
     """E.164, empty when the text is kept but is no identity, None when it breaks the rule. Region US."""
     try:
