@@ -13,7 +13,7 @@ from sluice.broker import make_follower
 from sluice.events import ContactImported
 from sluice.topics import CONTACTS_IMPORTED
 from tests.acceptance.conftest import Running
-from tests.benchmarks.end_to_end import contacts_file
+from tests.benchmarks.contacts import contacts_file
 
 LARGE = 50_000
 
