@@ -65,8 +65,8 @@ async def journeys(
 ) -> list[Journey]:
     """Follow imports by job, request and answer, through what was written behind `since`."""
     times: defaultdict[UUID, dict[str, float]] = defaultdict(dict)
-    for job_id, began, ended in spans:
-        times[job_id] |= {"request": began, "answered": ended}
+    for started_job, began, ended in spans:
+        times[started_job] |= {"request": began, "answered": ended}
     for row in await running.database.fetch(
         "SELECT j.id, j.created_at, j.started_at, max(b.applied_at) AS applied_at FROM import_jobs j "
         "JOIN import_batches b ON b.job_id = j.id WHERE j.id = ANY ($1) GROUP BY j.id",
@@ -87,7 +87,7 @@ async def journeys(
         times[job_id][mark] = message.timestamp / 1000
         if topic is ROWS_READ:
             times[job_id]["read"] = codec.decode(topic.name, RowsRead, message.value).read_at / 1000
-    return [_journey(times[job_id]) for job_id, _, _ in spans]
+    return [_journey(times[started_job]) for started_job, _, _ in spans]
 
 
 def _journey(times: Mapping[str, float]) -> Journey:

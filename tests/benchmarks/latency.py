@@ -62,8 +62,8 @@ async def _small_import(running: Running, tenant: Tenant) -> tuple[UUID, float, 
 async def _behind(running: Running, tenant: Tenant, idle: Sequence[Journey], large_rows: int) -> Facts:
     large = await running.tenant(partition_of_organization(tenant.organization_id))
     importing = asyncio.create_task(running.import_file(large, contacts_file(large_rows)))
-    while await _written(running, large) < large_rows * UNDER_WAY:
-        await asyncio.sleep(ASK_EVERY_SECONDS)  # noqa: ASYNC110 - it is the database that is asked
+    while await _written(running, large) < large_rows * UNDER_WAY:  # noqa: ASYNC110 - the database is asked
+        await asyncio.sleep(ASK_EVERY_SECONDS)
     before = await newest(running.settings)
     spans: list[tuple[UUID, float, float]] = []
     while len(spans) < ROUNDS and await _written(running, large) < large_rows * (1 - UNDER_WAY):

@@ -19,6 +19,8 @@ from tests.integration.stack import LocalStack
 OWN = "benchmark"
 """The benchmark's own process, which is the customer's program."""
 
+MAIN = "main thread"
+
 SAMPLES_A_SECOND = 5
 
 
@@ -100,6 +102,8 @@ def _parts(pid: int) -> dict[str, float]:
             for task in Path(f"/proc/{each.pid}/task").iterdir():
                 with contextlib.suppress(OSError):
                     name = _VARYING.sub("", (task / "comm").read_text().strip()).strip(" -#")
+                    if task.name == str(pid):
+                        name = MAIN
                     parts[name] += _seconds(task / "stat")
     return dict(parts)
 

@@ -1,8 +1,9 @@
 """Which functions use a process's CPU: py-spy samples it while an import runs, when it is asked for.
 
 py-spy is no part of the project; `uv pip install py-spy` (or pip) brings it beside the others. It reads the
-process from outside, a hundred times a second, and counts the threads that are running. Servers have no
-Python in them: of those, and of native threads, the kernel's account by thread is shown.
+process from outside, a hundred times a second, and counts the thread that holds the interpreter: whether one
+that does not hold it runs or sleeps cannot be told apart reliably. Servers have no Python in them: of those,
+and of native threads, the kernel's account by thread is shown.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.processes import Usage
+from tests.benchmarks.processes import MAIN, Usage
 from tests.integration.stack import LocalStack
 
 SAMPLES_A_SECOND = 100
@@ -89,7 +90,7 @@ async def recorded(stack: LocalStack, asked: Asked) -> AsyncIterator[Samples]:
 
 
 async def _record(pid: int, output: Path, native: bool) -> asyncio.subprocess.Process:
-    options = ["--rate", str(SAMPLES_A_SECOND), "--format", "raw", "--output", str(output)]
+    options = ["--gil", "--rate", str(SAMPLES_A_SECOND), "--format", "raw", "--output", str(output)]
     return await asyncio.create_subprocess_exec(
         profiler(), "record", "--pid", str(pid), *options, *(["--native"] if native else []),
         stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
@@ -118,8 +119,7 @@ def report(process: str, usage: Usage, stacks: Mapping[Stack, int], rows: int) -
     seen = sum(stacks.values())
     if seen:
         # A sample may be of a thread that waits for a core, so the shares are of the CPU really used.
-        interpreter = sum(seconds for part, seconds in threads.items() if part.startswith("python"))
-        used = interpreter or sum(threads.values())
+        used = sum(seconds for part, seconds in threads.items() if part.startswith((MAIN, "python")))
         alone: Counter[str] = Counter()
         together: Counter[str] = Counter()
         for stack, count in stacks.items():
