@@ -9,13 +9,20 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tests.benchmarks import machine
+from tests.benchmarks.footprint import FOOTPRINT, footprint
+from tests.benchmarks.identities import COLD, START, cold, start
 from tests.benchmarks.imports import CHANGED, FIRST, UNCHANGED, imports
 from tests.benchmarks.latency import BEHIND, IDLE, latency
+from tests.benchmarks.memory import memory
 from tests.benchmarks.profiling import Asked, ProfilerMissing, profiler
 from tests.benchmarks.running import Facts, Options, running, show
 from tests.benchmarks.stages import by_itself
+from tests.benchmarks.workers import ALL_ROLES, WORKERS, workers
 
 QUICK = Options(rows=20_000, rounds=1)
+
+IDENTITIES_A_ROW = 50
+"""The table of the start benchmark holds ten million where an import has 200,000 rows."""
 
 Measure = Callable[[Options, set[str]], Awaitable[Mapping[str, Facts]]]
 
@@ -38,6 +45,32 @@ async def _latency(options: Options, wanted: set[str]) -> Mapping[str, Facts]:
         return await latency(stack, wanted, options.rows * 5 // 2)
 
 
+async def _memory(options: Options, wanted: set[str]) -> Mapping[str, Facts]:
+    async with running(options) as stack:
+        return {"memory": await memory(stack, min(1.0, options.rows / Options().rows))}
+
+
+async def _cold(options: Options, wanted: set[str]) -> Mapping[str, Facts]:
+    async with running(replace(options, rows=options.rows // 2)) as stack:
+        return {COLD: await cold(stack)}
+
+
+async def _start(options: Options, wanted: set[str]) -> Mapping[str, Facts]:
+    async with running(options) as stack:
+        return {START: await start(stack, IDENTITIES_A_ROW * options.rows)}
+
+
+async def _workers(options: Options, wanted: set[str]) -> Mapping[str, Facts]:
+    fewer = replace(options, rows=options.rows // 4, rounds=min(options.rounds, 3))
+    async with running(fewer, ALL_ROLES) as stack:
+        return {WORKERS: await workers(stack)}
+
+
+async def _footprint(options: Options, wanted: set[str]) -> Mapping[str, Facts]:
+    async with running(options) as stack:
+        return {FOOTPRINT: await footprint(stack)}
+
+
 async def _stages(options: Options, wanted: set[str]) -> Mapping[str, Facts]:
     return {"stages": by_itself()}
 
@@ -46,6 +79,11 @@ FAMILIES = (
     Family(("stages",), _stages),
     Family((FIRST, UNCHANGED, CHANGED), _imports),
     Family((IDLE, BEHIND), _latency),
+    Family(("memory",), _memory),
+    Family((COLD,), _cold),
+    Family((WORKERS,), _workers),
+    Family((START,), _start),
+    Family((FOOTPRINT,), _footprint),
 )
 NAMES = tuple(name for family in FAMILIES for name in family.names)
 

@@ -28,6 +28,7 @@ from tests.integration.stack import LocalStack
 SAMPLES_A_SECOND = 100
 ATTACH_SECONDS = 1.0
 SHOWN = 40
+OUTER_SHARE = 0.95
 
 Stack = tuple[str, ...]
 """From the outermost function to the innermost, each as `function (file)`."""
@@ -126,9 +127,11 @@ def report(process: str, usage: Usage, stacks: Mapping[Stack, int], rows: int) -
             alone[stack[-1]] += count
             for frame in set(stack):
                 together[frame] += count
+        # What nearly every stack goes through says nothing.
+        inner = Counter({frame: count for frame, count in together.items() if count < seen * OUTER_SHARE})
         facts["samples"] = seen
         facts["by_function_itself"] = _largest(_of(alone, used / seen), rows)
-        facts["by_function_with_what_it_calls"] = _largest(_of(together, used / seen), rows)
+        facts["by_function_with_what_it_calls"] = _largest(_of(inner, used / seen), rows)
     return facts
 
 

@@ -123,16 +123,21 @@ class Running:
 
     async def timed_import(self, tenant: Tenant, content: bytes, expected: dict[str, int]) -> Leg:
         """One import from request to end. `expected` outcomes are checked: a fast wrong one is no result."""
+        return await self.timed_imports([(tenant, content)], expected)
+
+    async def timed_imports(self, files: Sequence[tuple[Tenant, bytes]], expected: dict[str, int]) -> Leg:
+        """Imports at once, from the first request to the last end; each must have the same outcomes."""
         await self.settle()
         async with recorded(self.stack, self.options.profile) as samples:
             before = Usage.of(self.stack)
             started = time.perf_counter()
-            ended = await self.import_file(tenant, content)
+            answers = await asyncio.gather(*(self.import_file(*each) for each in files))
             seconds = time.perf_counter() - started
             usage = Usage.of(self.stack).since(before)
-        found = {outcome: count for outcome, count in ended["outcomes"].items() if count}
-        assert found == expected, (found, expected)
-        return Leg(sum(expected.values()), seconds, usage, samples)
+        for answer in answers:
+            found = {outcome: count for outcome, count in answer["outcomes"].items() if count}
+            assert found == expected, (found, expected)
+        return Leg(sum(expected.values()) * len(files), seconds, usage, samples)
 
     async def settle(self) -> None:
         """Let the database write what earlier work left, so that no leg pays for another."""
