@@ -83,7 +83,7 @@ async def start(running: Running, identities: int) -> Facts:
     written = await asyncio.to_thread(_write_claims, running.settings.kafka_bootstrap_servers, identities)
     shutil.rmtree(_tables(running), ignore_errors=True)
     from_changelog = await _start_seconds(running)
-    held = _memory(running)
+    held, used = _memory(running), _cpu_seconds(running)
     first_import = await _first_import(running)
     await asyncio.to_thread(running.stack.stop_role, "streams")
     with_disk = await _start_seconds(running)
@@ -92,6 +92,8 @@ async def start(running: Running, identities: int) -> Facts:
         "identities": identities,
         "seconds_from_changelog": round(from_changelog, 1),
         "seconds_with_disk": round(with_disk, 1),
+        "cpu_seconds_from_changelog": round(used, 1),
+        "cpu_seconds_with_disk": round(_cpu_seconds(running), 1),
         "seconds_of_the_first_ten_rows": round(first_import, 2),
         "changelog_bytes_per_identity": round(written / identities, 1),
         "disk_bytes_per_identity": round(_disk_bytes(_tables(running)) / identities, 1),
@@ -113,10 +115,19 @@ async def _first_import(running: Running) -> float:
     return time.perf_counter() - started
 
 
-def _memory(running: Running) -> dict[str, float]:
+def _worker(running: Running) -> psutil.Process:
     worker = running.stack.started("streams")
     assert worker is not None
-    memory = psutil.Process(worker.pid).memory_full_info()
+    return psutil.Process(worker.pid)
+
+
+def _cpu_seconds(running: Running) -> float:
+    times = _worker(running).cpu_times()
+    return float(times.user + times.system)
+
+
+def _memory(running: Running) -> dict[str, float]:
+    memory = _worker(running).memory_full_info()
     return {"resident": round(memory.rss / 1e6, 1), "proportional": round(memory.pss / 1e6, 1)}
 
 

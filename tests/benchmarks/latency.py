@@ -14,6 +14,7 @@ from uuid import UUID
 from tests.acceptance.client import Tenant
 from tests.benchmarks.contacts import contacts_file
 from tests.benchmarks.journeys import Journey, journeys, newest
+from tests.benchmarks.processes import Usage
 from tests.benchmarks.running import Facts, Running, partition_of_organization
 
 IDLE, BEHIND = "ten-rows", "ten-rows-behind"
@@ -24,6 +25,7 @@ WAKING = 3
 """Imports before the measured ones, which wake connections up."""
 
 ASK_EVERY_SECONDS = 0.2
+IDLE_SECONDS = 10
 UNDER_WAY = 0.05
 """The share of the large import that is written before the first small one is sent."""
 
@@ -36,7 +38,11 @@ async def latency(running: Running, wanted: set[str], large_rows: int) -> dict[s
     idle = await small_imports(running, tenant, ROUNDS)
     found: dict[str, Facts] = {}
     if IDLE in wanted:
-        found[IDLE] = {"what": "ten rows on an idle stack, request to full answer", **_facts(idle)}
+        found[IDLE] = {
+            "what": "ten rows on an idle stack, request to full answer",
+            **_facts(idle),
+            "percent_of_a_core_when_nothing_happens": await _idle_cpu(running),
+        }
     if BEHIND in wanted:
         found[BEHIND] = await _behind(running, tenant, idle, large_rows)
     return found
@@ -79,6 +85,13 @@ async def _behind(running: Running, tenant: Tenant, idle: Sequence[Journey], lar
         "large_import_ran_throughout": while_it_ran,
         **_facts(behind),
     }
+
+
+async def _idle_cpu(running: Running) -> dict[str, float]:
+    before = Usage.of(running.stack)
+    await asyncio.sleep(IDLE_SECONDS)
+    used = Usage.of(running.stack).since(before)
+    return {name: round(100 * seconds / used.at, 1) for name, seconds in used.by_process.items()}
 
 
 async def _written(running: Running, tenant: Tenant) -> int:
