@@ -19,7 +19,8 @@ async def footprint(running: Running) -> Facts:
     rows = running.options.rows
     await running.warm_up()
     tenant = await running.tenant()
-    topics, tables = _topics(running), await _tables(running)
+    await running.settle()
+    topics, tables, log = _topics(running), await _tables(running), await _log_bytes(running)
     content = contacts_file(rows)
     assert (await running.import_file(tenant, content))["created"] == rows
     await asyncio.sleep(FLUSHED_SECONDS)
@@ -28,6 +29,7 @@ async def footprint(running: Running) -> Facts:
         "rows": rows,
         "file": round(len(content) / rows, 1),
         "topics": _grown(topics, _topics(running), rows),
+        "database_log": round((await _log_bytes(running) - log) / rows, 1),
         "tables_with_their_indexes": _grown(tables, await _tables(running), rows),
     }
 
@@ -43,6 +45,10 @@ def _topics(running: Running) -> Counter[str]:
     for segment in Path(running.stack.layout.data / "kafka").rglob("*.log"):
         sizes[segment.parent.name.rpartition("-")[0]] += segment.stat().st_size
     return sizes
+
+
+async def _log_bytes(running: Running) -> int:
+    return int(await running.database.fetchval("SELECT pg_current_wal_lsn() - '0/0'::pg_lsn"))
 
 
 async def _tables(running: Running) -> Counter[str]:

@@ -87,10 +87,11 @@ async def journeys(
         times[job_id][mark] = message.timestamp / 1000
         if topic is ROWS_READ:
             times[job_id]["read"] = codec.decode(topic.name, RowsRead, message.value).read_at / 1000
-    return [_journey(times[started_job]) for started_job, _, _ in spans]
+    return [journey_of(times[started_job]) for started_job, _, _ in spans]
 
 
-def _journey(times: Mapping[str, float]) -> Journey:
+def journey_of(times: Mapping[str, float]) -> Journey:
+    """The stages between the marks; `times` by mark, and of the request."""
     stages, last = {}, times["request"]
     for mark, stage in MARKS.items():
         stages[stage] = times[mark] - last

@@ -42,6 +42,8 @@ TENANT_WARM_UP_AT = 4_500_000
 """Numbers of rows from which on no large file holds any."""
 
 PATIENCE_SECONDS = 1_200
+START_SECONDS = 600
+"""On a machine that others keep busy too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +167,9 @@ async def running(
     """A stack of our own, up and down."""
     waits = {"IMPORT_WAIT_SECONDS": str(PATIENCE_SECONDS)}
     given = {"ENABLE_RATE_LIMITING": "false", **waits, **environment}
-    stack = await asyncio.to_thread(LocalStack.start, roles=roles, environment=given)
+    stack = await asyncio.to_thread(
+        LocalStack.start, roles=roles, environment=given, timeout_seconds=START_SECONDS
+    )
     try:
         database = await asyncpg.connect(stack.env["MIGRATE_DATABASE_URL"])
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(PATIENCE_SECONDS)) as session:
