@@ -70,8 +70,8 @@ def _changed(rows: Iterator[list[str]], every: int) -> Iterator[list[str]]:
 
 
 def noted_file(size_bytes: int) -> tuple[bytes, int]:
-    """Contacts with a note each, about `size_bytes` in all (some 220 bytes a row), and how many there are."""
-    note = "Met at the spring fair; asked for the price list, a call in the second week of May and a visit later."
+    """Contacts with a note each, about `size_bytes` in all (some 290 bytes a row), and how many there are."""
+    note = "Met at the spring fair; asked for the price list, and for a call in the second week of May. " * 2
     each = len(_csv([*HEADER, "Notes"], [[*row, note] for row in contacts(1_000)])) / 1_000
     rows = int(size_bytes / each)
     return _csv([*HEADER, "Notes"], ([*row, note] for row in contacts(rows))), rows
