@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+import time
+import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -88,14 +90,27 @@ FAMILIES = (
 NAMES = tuple(name for family in FAMILIES for name in family.names)
 
 
-async def main(options: Options, wanted: Sequence[str]) -> None:
-    """Measure, family by family, each on a stack of its own."""
+async def main(options: Options, wanted: Sequence[str]) -> bool:
+    """Measure, family by family, each on a stack of its own; whether all of them came to an end."""
     show("machine", **machine.facts())
+    succeeded = True
     for family in FAMILIES:
-        names = {name for name in family.names if name in wanted}
-        if names:
-            for name, facts in (await family.measure(options, names)).items():
-                show(name, **facts)
+        names = [name for name in family.names if name in wanted]
+        if not names:
+            continue
+        began = time.monotonic()
+        print(f"Measuring {', '.join(names)} ...", file=sys.stderr, flush=True)
+        try:
+            found = await family.measure(options, set(names))
+        except Exception as error:
+            # The others are worth having all the same.
+            traceback.print_exc()
+            found = {name: {"error": f"{type(error).__name__}: {error}"} for name in names}
+            succeeded = False
+        seconds = round(time.monotonic() - began)
+        for name, facts in found.items():
+            show(name, **facts, took_seconds=seconds)
+    return succeeded
 
 
 def arguments(words: Sequence[str]) -> tuple[Options, list[str]]:
@@ -122,6 +137,6 @@ def arguments(words: Sequence[str]) -> tuple[Options, list[str]]:
 
 if __name__ == "__main__":
     try:
-        asyncio.run(main(*arguments(sys.argv[1:])))
+        sys.exit(not asyncio.run(main(*arguments(sys.argv[1:]))))
     except ProfilerMissing as missing:
         sys.exit(f"error: {missing}")
