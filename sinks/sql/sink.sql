@@ -68,6 +68,17 @@ WHERE c.organization_id = $1
     AND (hint.email IS NULL OR c.email = hint.email)
     AND (hint.phone IS NULL OR c.phone_formatted = hint.phone)
 
+-- hold_organization --
+-- What the foreign key of contacts would do for each row of a COPY, once: the organization is there and stays
+-- until commit. Then, and where the role may, the key's trigger rests; no row is answered where it may not.
+WITH held AS MATERIALIZED (SELECT FROM organizations WHERE id = $1 FOR KEY SHARE)
+SELECT set_config('session_replication_role', 'replica', true) FROM held
+WHERE has_parameter_privilege('session_replication_role', 'SET')
+
+-- check_keys_again --
+-- Behind the COPY of contacts: every other table's keys and triggers are checked as they always are.
+SELECT set_config('session_replication_role', 'origin', true)
+
 -- keep_before_images --
 -- What a job found, once per contact; the version it leaves is kept up to date. Empty: the job made it itself.
 INSERT INTO contact_before_images (organization_id, job_id, contact_id, image, left_version, batch_no)
