@@ -2,8 +2,9 @@
 
  1. On assignment of partitions: raise their epochs in PostgreSQL, which waits for a writer that still holds
     one; then settle what is in doubt (`sinks.settlement`) and read on from the committed offsets.
- 2. Take the waiting batches, up to `GROUP_BATCHES` together; the last batch of an atomic job or a dry run is
-    a group of its own. What cannot be decoded is a dead letter.
+ 2. Take the waiting batches, up to `GROUP_BATCHES` together, and wait a little for more unless one of them is
+    the last of its job. The last batch of an atomic job or a dry run is a group of its own. What cannot be
+    decoded is a dead letter.
  3. Begin. Lock the epochs FOR SHARE until commit, then the jobs; admit each batch (`sinks.group`).
  4. Judge and write; store the results; mark what was published since; advance the jobs. Commit.
  5. What does not go together goes batch by batch, and row by row where it must (`sinks.postgres`).
@@ -60,6 +61,11 @@ DEPENDENCIES: Mapping[type[SluiceError], str] = {
     BrokerUnavailable: "broker",
     RegistryUnavailable: "registry",
 }
+
+
+def is_followed(message: Message) -> bool:
+    """Whether its job has another batch behind this one, as the reader's headers say."""
+    return ("is_last", b"false") in message.headers
 
 
 def groups_of(arrivals: Sequence[Arrival]) -> list[list[Arrival]]:
@@ -211,9 +217,11 @@ class SinkWorker:
     async def _consume(
         self, consumer: GroupConsumer, sink: PostgresSink, publisher: Publisher, settlement: Settlement
     ) -> None:
+        # A job never has more than its window on the way: to wait for more would be in vain.
+        limit = min(self.settings.group_batches, self.settings.window_batches)
         while not self._stopping.is_set():
             # 2. While the broker commits the last group, the next one is taken and written.
-            taken = await consumer.take(self.settings.group_batches, POLL_SECONDS)
+            taken = await consumer.take(limit, POLL_SECONDS, is_followed)
             if taken.assigned is not None:
                 await publisher.finish()
                 await self._assigned(taken, consumer, publisher, settlement)

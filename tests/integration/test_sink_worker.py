@@ -19,6 +19,7 @@ from confluent_kafka.admin import AdminClient
 
 from sinks.batch import Batch, Hint, Position
 from sinks.postgres import PostgresSink
+from sluice import transactions
 from sluice.avro import load_codec
 from sluice.clock import SystemClock
 from sluice.contact import contact_id
@@ -27,7 +28,7 @@ from sluice.outcome import Outcome
 from sluice.settings import Settings
 from sluice.telemetry import Telemetry
 from sluice.topics import ROWS_RESOLVED, SINK_GROUP
-from tests.integration.sink_topics import Topics, applied, running, until
+from tests.integration.sink_topics import PATIENCE_SECONDS, Topics, applied, running, until
 from tests.integration.sink_world import Given, ImportJob, World
 from tests.integration.stack import Servers
 
@@ -326,6 +327,21 @@ async def test_wrong_hints_are_overruled_and_the_table_is_told(
     assert await world.outcomes(job) == [*[Outcome.CREATED] * 2, *[Outcome.DUPLICATE_IN_FILE] * 2]
     (told,) = await topics.corrections(organization_id)
     assert [change.contact_id for change in told.changes] == [contact_id(job.id, row) for row in (1, 1, 2, 2)]
+
+
+async def test_a_group_waits_for_batches_that_are_on_their_way_and_for_none_behind_the_last(
+    world: World, topics: Topics, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One transaction for both batches of a job, however late the second is; it waits for nothing more."""
+    monkeypatch.setattr(transactions, "GATHER_SECONDS", 10 * PATIENCE_SECONDS)
+    job, first, second = await two_batches(world)
+    async with running(settings):
+        topics.send(first)
+        await asyncio.sleep(1)
+        topics.send(second)
+        await applied(world, job.id, 2)
+    times = "SELECT count(DISTINCT applied_at) FROM import_batches WHERE job_id = $1"
+    assert await world.connection.fetchval(times, job.id) == 1
 
 
 async def test_a_stop_between_messages_is_clean(world: World, topics: Topics, settings: Settings) -> None:
