@@ -8,12 +8,13 @@ from datetime import datetime
 
 from sinks import judging
 from sinks.batch import Batch, Hint, Job, Position
+from sinks.created import copy_rows
 from sinks.judging import Choice, Result
 from sinks.overruled import Hinted, overruled
 from sinks.queries import SQL
 from sinks.reading import Connection, StoredContacts
 from sinks.refusals import Cause, cause_of, failed
-from sinks.writing import announce_suppressed, as_uuid, copy_rows, join_list, write_decision
+from sinks.writing import announce_suppressed, as_uuid, join_list, write_decision
 from sluice.contact import ContactId
 from sluice.events import IdentitiesChanged
 from sluice.outcome import LETTERS, Outcome

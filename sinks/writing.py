@@ -7,14 +7,15 @@ asyncpg's errors; `sinks.refusals` says what each kind means.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
 import msgspec
 from asyncpg.pgproto import pgproto
 
-from sinks.batch import Batch, Job, from_milliseconds, to_milliseconds
+from sinks.batch import Job, to_milliseconds
+from sinks.created import moment, organization_held
 from sinks.imported_events import changed_fields, contact_values
 from sinks.queries import SQL
 from sinks.reading import Connection, StoredContacts
@@ -28,145 +29,15 @@ from sluice.contact import (
     fingerprint,
     split_tags,
 )
-from sluice.errors import RowRejected
 from sluice.events import ContactChanged
 from sluice.rules import Decision
 from sluice.topics import CONTACTS_CHANGED
-
-CONVERTED = ("tags", "last_contact_date")
-"""Fields that are no text in the table."""
 
 
 def as_uuid(contact: bytes) -> uuid.UUID:
     """16 bytes as asyncpg writes a uuid fastest; it equals the standard library's."""
     found: uuid.UUID = pgproto.UUID(contact)
     return found
-
-
-def moment(text: str) -> datetime | None:
-    """A time as normalize wrote it.
-
-    Raises:
-        RowRejected: it is no such time.
-    """
-    if not text:
-        return None
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise RowRejected(problem="its last contact date cannot be read.") from error
-    if found.tzinfo is None:
-        raise RowRejected(problem="its last contact date names no time zone.")
-    return found
-
-
-# Created rows, straight from their batch ------------------------------------------------------
-
-
-class CreatedRows:
-    """COPY records for the created rows of batches under one header; nothing here is done twice per row."""
-
-    def __init__(self, batch: Batch, job: Job) -> None:
-        fields = batch.message.fields
-        self._custom = [
-            (i, name.removeprefix(CUSTOM)) for name, i in batch.columns.items() if name.startswith(CUSTOM)
-        ]
-        self._plain = [
-            i for i, name in enumerate(fields) if not name.startswith(CUSTOM) and name not in CONVERTED
-        ]
-        self._tags = batch.columns.get("tags")
-        self._date = batch.columns.get("last_contact_date")
-        self.columns = (
-            "id",
-            "organization_id",
-            "created_by",
-            "fingerprint",
-            "modified_at",
-            *DNC_FIELDS,
-            *((["country"]) if "country" not in batch.columns else ()),
-            *(fields[i] for i in self._plain),
-            *(("tags",) if self._tags is not None else ()),
-            *(("last_contact_date",) if self._date is not None else ()),
-            *(("custom_fields",) if self._custom else ()),
-        )
-        self._only_plain = self._tags is None and self._date is None and not self._custom
-        self._country = () if "country" in batch.columns else (None,)
-        self._constant = (as_uuid(job.organization_id.bytes), as_uuid(job.created_by.bytes))
-
-    def records(self, batch: Batch, indexes: Iterable[int]) -> list[tuple[Any, ...]]:
-        """One record for each of these rows."""
-        message = batch.message
-        prefix, first = contact_id_prefix(batch.job_id), message.first_row_no
-        rows, prints, times = message.rows, message.fingerprints, message.modified_at
-        organization, user = self._constant
-        written_at, marks, country = batch.policy.written_at, batch.marks, self._country
-        records = []
-        for index in indexes:
-            row = rows[index]
-            cells = [cell or None for cell in row] if self._only_plain else self._cells(row)
-            records.append(
-                (
-                    pgproto.UUID(prefix + (first + index).to_bytes(4, "big")),
-                    organization,
-                    user,
-                    prints[16 * index : 16 * index + 16],
-                    from_milliseconds(times[index]) if times and times[index] else written_at,
-                    *(_mark(marks[index]) if index in marks else UNMARKED),
-                    *country,
-                    *cells,
-                )
-            )
-        return records
-
-    def _cells(self, row: Sequence[str]) -> list[Any]:
-        cells: list[Any] = [row[i] or None for i in self._plain]
-        if self._tags is not None:
-            cells.append(split_tags(row[self._tags]))
-        if self._date is not None:
-            cells.append(moment(row[self._date]))
-        if self._custom:
-            given = {name: value for i, name in self._custom if (value := row[i])}
-            cells.append(msgspec.json.encode(given).decode() if given else "{}")
-        return cells
-
-
-UNMARKED = (False, None, None)
-
-
-def _mark(mark: dict[str, str]) -> tuple[bool, uuid.UUID | None, str | None]:
-    listed = mark.get("dnc_list_id")
-    return (
-        bool(mark.get("do_not_call")),
-        uuid.UUID(listed) if listed else None,
-        mark.get("dnc_reason") or None,
-    )
-
-
-async def copy_rows(connection: Connection, job: Job, picked: Sequence[tuple[Batch, Sequence[int]]]) -> None:
-    """Created rows by COPY into contacts, one COPY for each header among them."""
-    headers: dict[tuple[str, ...], tuple[CreatedRows, list[tuple[Any, ...]]]] = {}
-    for batch, indexes in picked:
-        if indexes:
-            key = tuple(batch.message.fields)
-            rows, records = headers.setdefault(key, (CreatedRows(batch, job), []))
-            records += rows.records(batch, indexes)
-    for rows, records in headers.values():
-        await _copy(connection, job, records, rows.columns)
-
-
-async def _copy(
-    connection: Connection, job: Job, records: Sequence[tuple[Any, ...]], columns: Sequence[str]
-) -> None:
-    """Contacts of the job's organization by COPY.
-
-    The foreign key to the organization would be looked up for each row, 4 µs of PostgreSQL's 30 (measured).
-    It is the only trigger of an insert, which a test holds: so the organization is locked once instead, as
-    the key would lock it (docs/decisions/0011).
-    """
-    held = await connection.fetchval(SQL["hold_organization"], job.organization_id)
-    await connection.copy_records_to_table("contacts", records=records, columns=columns)
-    if held is not None:
-        await connection.execute(SQL["check_keys_again"])
 
 
 # What the row rules decided ------------------------------------------------------------------
@@ -262,7 +133,8 @@ async def _create(connection: Connection, job: Job, contacts: Iterable[Contact])
         for contact in contacts
     ]
     columns = ("id", "organization_id", "created_by", "version", "fingerprint", "modified_at", *CONTENT)
-    await _copy(connection, job, records, columns)
+    async with organization_held(connection, job):
+        await connection.copy_records_to_table("contacts", records=records, columns=columns)
 
 
 async def _keep_before_images(

@@ -10,8 +10,8 @@ import asyncpg
 import pytest
 
 from sinks.bookkeeping import lock_jobs
+from sinks.created import copy_rows
 from sinks.judging import choose
-from sinks.writing import copy_rows
 from tests.integration.sink_world import Given, ImportJob, World
 from tests.integration.stack import Servers
 
