@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 
 from sinks.batch import Unreadable
 from sinks.contract import Applied, Sink, Written
-from sinks.imported_events import ImportedEvents
+from sinks.imported_events import WRITTEN, ImportedEvents
 from sluice.avro import Codec
 from sluice.dead_letters import KEPT_KEY_BYTES, KEPT_VALUE_BYTES, dead_letter_headers
 from sluice.telemetry import Telemetry
@@ -35,14 +35,11 @@ class Publications:
     def records(self, results: Iterable[Applied]) -> Iterator[Record]:
         """Each batch's events, then its answer."""
         for applied in results:
-            events = 0
-            for record in self._events.records(applied):
-                events += 1
-                yield record
+            yield from self._events.records(applied)
             if applied.answer is not None:
                 value = self._codec.encode(BATCH_APPLIED.name, applied.answer)
                 yield BATCH_APPLIED.name, applied.answer.job_id, value, []
-            if events:
+            if applied.batch is not None and (events := sum(map(applied.letters.count, WRITTEN))):
                 self._telemetry.count("sluice_events_published_total", events)
 
     def _corrections(self, written: Written) -> Iterator[Record]:
