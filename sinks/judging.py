@@ -149,29 +149,25 @@ def _shared_identities(batches: Sequence[Batch]) -> frozenset[str]:
 
 
 def _choose(batch: Batch, shared: frozenset[str]) -> Choice:
-    message = batch.message
-    if not shared and not batch.drops and message.hints.count(Hint.NEW) == batch.row_count:
+    message, drops = batch.message, batch.drops
+    if not shared and not drops and message.hints.count(Hint.NEW) == batch.row_count:
         return Choice(new=range(batch.row_count))
-    email, phone = batch.columns.get("email"), batch.columns.get("phone_formatted")
+    tied = _tied(batch, shared) if shared else set[int]()
+    doubtful = tied | _unmatched(batch)
     skips = batch.policy.on_duplicate is OnDuplicate.SKIP
+    # The members of an enumeration are slow to name, and this is for every row.
+    is_new, is_same, is_known = int(Hint.NEW), int(Hint.SAME), int(Hint.IS)
     choice = Choice()
     new: list[int] = []
     left: list[int] = []
     for index, hint, contact in batch.hints():
-        if index in batch.drops:
+        if index in drops:
             continue
-        cells = message.rows[index]
-        by_email = cells[email] if email is not None else ""
-        by_phone = cells[phone] if phone is not None else ""
-        if by_email in shared or by_phone in shared:
-            left.append(index)
-        elif hint == Hint.NEW:
-            new.append(index)
-        elif not _is_matched(batch.policy.match_on, by_email, by_phone):
-            left.append(index)
-        elif hint == Hint.SAME:
+        if hint == is_same and index not in doubtful:
             choice.same.append((index, contact))
-        elif hint == Hint.IS and skips and index not in batch.marks:
+        elif hint == is_new and index not in tied:
+            new.append(index)
+        elif hint == is_known and skips and index not in doubtful and index not in batch.marks:
             choice.known.append((index, contact))
         else:
             left.append(index)
@@ -179,9 +175,22 @@ def _choose(batch: Batch, shared: frozenset[str]) -> Choice:
     return choice
 
 
-def _is_matched(match_on: MatchOn, email: str, phone: str) -> bool:
-    """Whether the row gives an identity that it could be matched by."""
-    return bool((email and match_on is not MatchOn.PHONE) or (phone and match_on is not MatchOn.EMAIL))
+def _tied(batch: Batch, shared: frozenset[str]) -> set[int]:
+    """The rows that give an identity which another row of the segment gives too."""
+    columns = [batch.columns[name] for name in ("email", "phone_formatted") if name in batch.columns]
+    return {
+        index for column in columns for index, row in enumerate(batch.message.rows) if row[column] in shared
+    }
+
+
+def _unmatched(batch: Batch) -> set[int]:
+    """The rows that give no identity which they could be matched by."""
+    match_on, found = batch.policy.match_on, set(range(batch.row_count))
+    for name, other in (("email", MatchOn.PHONE), ("phone_formatted", MatchOn.EMAIL)):
+        column = batch.columns.get(name)
+        if column is not None and match_on is not other:
+            found -= {index for index, row in enumerate(batch.message.rows) if row[column]}
+    return found
 
 
 def entangled(batches: Sequence[Batch], choices: Sequence[Choice], stored: Stored) -> bool:
@@ -213,10 +222,13 @@ def settle_fast(batch: Batch, choice: Choice, result: Result) -> None:
         return
     for index in choice.new:
         result.settle(index, CREATED, prefix + (first + index).to_bytes(4, "big"))
-    skips = batch.policy.on_duplicate is OnDuplicate.SKIP
-    for index, contact in (*choice.same, *choice.known):
-        duplicate = IN_FILE if contact.startswith(prefix) else EXISTING
-        result.settle(index, duplicate if skips else UNCHANGED, contact)
+    found = [*choice.same, *choice.known]
+    if batch.policy.on_duplicate is not OnDuplicate.SKIP:
+        for index, contact in found:
+            result.settle(index, UNCHANGED, contact)
+        return
+    for index, contact in found:
+        result.settle(index, IN_FILE if contact.startswith(prefix) else EXISTING, contact)
 
 
 def holders_by_match(batch: Batch, choice: Choice) -> Iterator[tuple[ContactId, str | None, str | None]]:
