@@ -8,13 +8,14 @@ import struct
 from typing import Any
 
 import fastavro
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sluice.avro import HEADER, Codec, parsed_schema, schema_text
 from sluice.errors import MessageUndecodable
-from sluice.events import EVENTS, DncChanged, JobProgress, to_avro
+from sluice.events import EVENTS, DncChanged, JobProgress, RowsRead, to_avro
 from tests.unit.sluice.samples import event_of
 
 IDS = {topic: number for number, topic in enumerate(EVENTS, start=1)}
@@ -119,3 +120,34 @@ def test_a_map_of_counts_keeps_its_counts() -> None:
     )
     data = codec().encode("imports.progress.v1", made)
     assert codec().decode("imports.progress.v1", JobProgress, data).counts == counts
+
+
+ROWS = [["", "a\0b", 'Zoë, "x"\r\n', "\U0001f600"], [], ["x" * 70_000]]
+
+
+def with_rows(rows: list[list[str]]) -> RowsRead:
+    event = event_of("imports.rows-read.v1")
+    assert isinstance(event, RowsRead)
+    return msgspec.structs.replace(event, rows=rows)
+
+
+def test_rows_cross_the_wire_as_they_are() -> None:
+    """Whatever a cell holds, and however wide a row is, the next hop reads the same."""
+    data = codec().encode("imports.rows-read.v1", with_rows(ROWS))
+    assert codec().decode("imports.rows-read.v1", RowsRead, data).rows == ROWS
+
+
+@pytest.mark.parametrize(
+    "rows", [b"", b"\xc1", b"\x91\xa1a", b"\x91\x91\x01", b"\x90\x90", b"\x91\x91\xa1\xff"]
+)
+def test_rows_that_are_no_rows_are_undecodable(rows: bytes) -> None:
+    """Nothing, no MessagePack, a row or a cell of another type, something left over, no UTF-8."""
+    schema = json.loads(schema_text("imports.rows-read.v1"))
+    schema["fields"] = [
+        each | {"type": "bytes"} if each["name"] == "rows" else each for each in schema["fields"]
+    ]
+    body = io.BytesIO()
+    plain = to_avro(with_rows([])) | {"rows": rows}
+    fastavro.schemaless_writer(body, fastavro.parse_schema(schema), plain)
+    with pytest.raises(MessageUndecodable):
+        codec().decode("imports.rows-read.v1", RowsRead, wire(IDS["imports.rows-read.v1"], body.getvalue()))

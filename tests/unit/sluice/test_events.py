@@ -24,6 +24,7 @@ PRIMITIVES: dict[str, set[Any]] = {
     "boolean": {bool},
     "bytes": {bytes},
 }
+LOGICAL: dict[str, Any] = {"msgpack-rows": list[list[str]]}
 
 
 def differences(schema: Any, kind: Any, defined: dict[str, Any], path: str) -> list[str]:
@@ -43,6 +44,8 @@ def differences(schema: Any, kind: Any, defined: dict[str, Any], path: str) -> l
         return _inside(schema["items"], kind, list, defined, path)
     if schema["type"] == "map":
         return _inside(schema["values"], kind, dict, defined, path)
+    if "logicalType" in schema:
+        return [] if kind == LOGICAL[schema["logicalType"]] else [f"{path}: {schema} but {kind}"]
     if schema["type"] in PRIMITIVES:
         return differences(schema["type"], kind, defined, path)
     return record_differences(schema, kind, defined, path)
@@ -92,6 +95,7 @@ def test_a_record_has_the_fields_of_its_schema(topic: str) -> None:
         (["string", "null"], str | None),
         ({"type": "array", "items": "string"}, list[int]),
         ({"type": "map", "values": "string"}, dict[str, int]),
+        ({"type": "bytes", "logicalType": "msgpack-rows"}, bytes),
         ({"type": "record", "name": "Other", "fields": []}, ContactImported),
         ({"type": "record", "name": "ContactImported", "fields": []}, ContactImported),
     ],
