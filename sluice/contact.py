@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import repeat
 
 import msgspec
 
@@ -50,6 +51,10 @@ DNC_FIELDS = ("do_not_call", "dnc_list_id", "dnc_reason")
 
 IDENTITIES: Mapping[str, str] = {"email": "email", "phone": "phone_formatted"}
 """Kind of identity to the field that holds it: the lower-cased address, the E.164 number."""
+
+
+NO_IDENTITY = bytes(16)
+"""Stands where a contact has no e-mail or no phone, instead of its hash."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,33 +116,50 @@ def fingerprint(values: Mapping[str, str]) -> bytes:
     )
 
 
-def fingerprinter(columns: Sequence[str]) -> Callable[[Sequence[str]], bytes]:
-    """`fingerprint` for many rows under one header: the sorting is done once."""
-    order = sorted((name, index) for index, name in enumerate(columns))
-    phone = columns.index("phone") if "phone" in columns else -1
-    formatted = columns.index("phone_formatted") if "phone_formatted" in columns else -1
-    with_number = [(name, index) for name, index in order if index != phone]
-    # Most rows have a value in every column; then the names can be laid out beforehand.
-    full = with_number if formatted >= 0 else order
-    template = [part for name, _ in full for part in (name, "")]
+def fingerprints(columns: Mapping[str, Sequence[str]], row_count: int) -> list[bytes]:
+    """`fingerprint` of every row, from the values by column: what the rows share is done once."""
+    given = dict(sorted(columns.items()))
+    numbers = given.get("phone_formatted")
+    if "phone" in given and numbers is not None:
+        given["phone"] = [
+            "" if number else text for text, number in zip(given["phone"], numbers, strict=True)
+        ]
+    given = {name: values for name, values in given.items() if any(values)}
+    if not given:
+        return [_digest([])] * row_count
+    parts: Iterable[Sequence[str]] = zip(
+        *(each for name, values in given.items() for each in (repeat(name), values)), strict=False
+    )
+    if any("" in values for values in given.values()):
+        parts = map(_without_blanks, parts)
+    return _digests(parts)
 
-    def of(row: Sequence[str]) -> bytes:
-        if "" not in row and template:
-            parts = template.copy()
-            parts[1::2] = [row[index] for _, index in full]
-            return _digest(parts)
-        chosen = with_number if formatted >= 0 and row[formatted] else order
-        return _digest([part for name, index in chosen if (value := row[index]) for part in (name, value)])
 
-    return of
+def _without_blanks(parts: Sequence[str]) -> Sequence[str]:
+    """Names and values in turn, without the names whose value is blank."""
+    if "" not in parts:
+        return parts
+    turns = iter(parts)
+    return [part for name, value in zip(turns, turns, strict=True) if value for part in (name, value)]
 
 
 _encode = msgspec.msgpack.Encoder().encode
 
 
-def _digest(parts: list[str]) -> bytes:
+def _digest(parts: Sequence[str]) -> bytes:
+    return _digests([parts])[0]
+
+
+def _digests(contents: Iterable[Sequence[str]]) -> list[bytes]:
     # MessagePack writes lengths, so no two contents share an encoding whatever their values hold.
-    return hashlib.blake2b(_encode(parts), digest_size=16).digest()
+    # A copy of one made before costs less than its arguments each time.
+    new = hashlib.blake2b(digest_size=16).copy
+    digests = []
+    for parts in contents:
+        one = new()
+        one.update(_encode(parts))
+        digests.append(one.digest())
+    return digests
 
 
 def identity_key(secret: bytes, organization_id: uuid.UUID, target: str, scope: str = "") -> bytes:
@@ -148,20 +170,22 @@ def identity_key(secret: bytes, organization_id: uuid.UUID, target: str, scope: 
 
 
 def identity_hash(key: bytes, kind: str, value: str) -> bytes:
-    """16 bytes for one e-mail or phone, useless without `identity_key`'s secret."""
-    return identity_hasher(key, kind)(value)
+    """16 bytes for one e-mail or phone, useless without `identity_key`'s secret; zeros for none."""
+    return identity_hashes(key, kind, [value])[0]
 
 
-def identity_hasher(key: bytes, kind: str) -> Callable[[str], bytes]:
-    """`identity_hash` for many values: the key is taken in once."""
-    keyed = hashlib.blake2b(f"{kind}:".encode(), key=key, digest_size=16)
-
-    def of(value: str) -> bytes:
-        one = keyed.copy()
-        one.update(value.encode())
-        return one.digest()
-
-    return of
+def identity_hashes(key: bytes, kind: str, values: Sequence[str]) -> list[bytes]:
+    """`identity_hash` of many values: the key is taken in once."""
+    new = hashlib.blake2b(f"{kind}:".encode(), key=key, digest_size=16).copy
+    hashes = []
+    for value in values:
+        if value:
+            one = new()
+            one.update(value.encode())
+            hashes.append(one.digest())
+        else:
+            hashes.append(NO_IDENTITY)
+    return hashes
 
 
 def split_tags(text: str) -> list[str]:

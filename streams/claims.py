@@ -20,7 +20,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from sluice.contact import identity_key
-from streams.batch import HASH_BYTES, NOBODY
+from streams.batch import NOBODY
 
 EMAIL, PHONE = b"e", b"p"
 KIND_BYTE = {"email": EMAIL, "phone": PHONE}
@@ -30,7 +30,7 @@ HOLDS_EMAIL, HOLDS_PHONE, RELEASES_EMAIL, RELEASES_PHONE = 1, 2, 4, 8
 
 VERSION = 1
 _HEADER = struct.Struct(">B8s16s16sqqq")
-_CLAIM_BYTES = 1 + 4 * HASH_BYTES
+_CLAIM = struct.Struct(">B32s16s16s")
 _SEEN = struct.Struct(">qqq")
 
 _FLAGS = [bytes([flags]) for flags in range(16)]
@@ -58,12 +58,24 @@ class Space(NamedTuple):
     hash_key: bytes
 
     def email(self, digest: bytes) -> bytes:
-        """The key of an e-mail; empty for none."""
-        return self.prefix + EMAIL + digest if digest != NOBODY else b""
+        """The key of an e-mail."""
+        return self.prefix + EMAIL + digest
 
     def phone(self, digest: bytes) -> bytes:
-        """The key of a phone; empty for none."""
-        return self.prefix + PHONE + digest if digest != NOBODY else b""
+        """The key of a phone."""
+        return self.prefix + PHONE + digest
+
+    def emails(self, digests: Iterable[bytes]) -> list[bytes]:
+        """The keys of e-mails; empty for none."""
+        return _keys(self.prefix + EMAIL, digests)
+
+    def phones(self, digests: Iterable[bytes]) -> list[bytes]:
+        """The keys of phones; empty for none."""
+        return _keys(self.prefix + PHONE, digests)
+
+
+def _keys(prefix: bytes, digests: Iterable[bytes]) -> list[bytes]:
+    return [prefix + digest if digest != NOBODY else b"" for digest in digests]
 
 
 @lru_cache(maxsize=4096)
@@ -91,9 +103,9 @@ def seen_from(value: bytes | None) -> Seen | None:
     return None if value is None else Seen(*_SEEN.unpack(value))
 
 
-def claim(flags: int, contact: bytes, fingerprint: bytes, email: bytes, phone: bytes) -> bytes:
-    """One claim; absent hashes are zeros."""
-    return _FLAGS[flags] + contact + fingerprint + email + phone
+def claim(flags: int, held: bytes, email: bytes, phone: bytes) -> bytes:
+    """One claim: `held` is the contact and its content's fingerprint; absent hashes are zeros."""
+    return _FLAGS[flags] + held + email + phone
 
 
 class RecordHeader(NamedTuple):
@@ -142,9 +154,9 @@ def unpack(record: bytes) -> list[Write]:
     if head.job != NOBODY:
         writes.append((seen_key(head.job), _SEEN.pack(head.batch_no, head.lease_epoch, head.at)))
     prefix = _prefix(head.organization, head.target)
-    for start in range(_HEADER.size, len(record) - _CLAIM_BYTES + 1, _CLAIM_BYTES):
-        flags, held = record[start], record[start + 1 : start + 33]
-        email, phone = record[start + 33 : start + 49], record[start + 49 : start + 65]
+    claims = memoryview(record)[_HEADER.size :]
+    whole = len(claims) - len(claims) % _CLAIM.size
+    for flags, held, email, phone in _CLAIM.iter_unpack(claims[:whole]):
         if flags & RELEASES_EMAIL:
             writes.append((prefix + EMAIL + email, None))
         if flags & RELEASES_PHONE:

@@ -127,7 +127,7 @@ def claims_of(changed: IdentitiesChanged) -> list[bytes]:
             flags = claims.RELEASES_EMAIL if by_email else claims.RELEASES_PHONE
         else:
             flags = claims.HOLDS_EMAIL if by_email else claims.HOLDS_PHONE
-        packed.append(claims.claim(flags, holder, _sixteen(change.fingerprint), email, phone))
+        packed.append(claims.claim(flags, holder + _sixteen(change.fingerprint), email, phone))
     return packed
 
 

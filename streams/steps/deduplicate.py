@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
 
-from sluice.contact import IDENTITIES, contact_id_prefix, fingerprint, fingerprinter, identity_hasher
+from sluice.contact import IDENTITIES, contact_id_prefix, fingerprint, fingerprints, identity_hashes
 from sluice.events import DncMark
 from sluice.rules import MatchOn, OnDuplicate
 from streams.batch import NOBODY, Batch
@@ -43,38 +43,30 @@ class Hint(IntEnum):
     CONFLICT = 4
 
 
+_NEW, _SAME = int(Hint.NEW), int(Hint.SAME)
+
+
 def deduplicate(batch: Batch, look_ups: LookUps) -> None:
     """Fill the batch's hints, fingerprints and claims."""
-    rows = batch.rows()
     live = list(batch.live())
-    fingerprints = _fingerprints(batch, rows, live)
-    batch.fingerprints = b"".join(fingerprints)
+    contents = _fingerprints(batch)
+    batch.fingerprints = b"".join(contents)
     batch.hints = bytes(batch.row_count)
     if batch.is_staged or not live:
         return
-    judge = _Judge(batch, look_ups, fingerprints, live)
-    hints = bytearray(batch.row_count)
-    hinted: list[bytes] = []
-    for index in live:
-        hint, *contacts = judge.hint(index)
-        hints[index] = hint
-        hinted.extend(contacts)
-    batch.hints, batch.hinted = bytes(hints), b"".join(hinted)
+    judge = _Judge(batch, look_ups, contents, live)
+    batch.hints, batch.hinted = judge.hints(live)
     batch.claims = judge.claims
 
 
-def _fingerprints(batch: Batch, rows: Sequence[Sequence[str]], live: Sequence[int]) -> list[bytes]:
+def _fingerprints(batch: Batch) -> list[bytes]:
     """Of the values given, a mark included; zeros for a refused row."""
-    of = fingerprinter(list(batch.columns))
-    if len(live) == len(rows):
-        found = [of(row) for row in rows]
-    else:
-        found = [NOBODY] * len(rows)
-        for index in live:
-            found[index] = of(rows[index])
+    found = fingerprints(batch.columns, batch.row_count)
     for index, mark in batch.marks.items():
-        values = dict(zip(batch.columns, rows[index], strict=True))
+        values = {name: column[index] for name, column in batch.columns.items()}
         found[index] = fingerprint(values | marked(mark))
+    for index in batch.refusals:
+        found[index] = NOBODY
     return found
 
 
@@ -121,29 +113,28 @@ class _Judge:
         clears = read.options.blanks == "clear"
         self._clears_email = clears and "email" in batch.columns
         self._clears_phone = clears and "phone" in batch.columns
-        self._emails = self._hashes(batch, "email", live)
-        self._phones = self._hashes(batch, "phone", live)
-        self._email_keys = [self._space.email(each) for each in self._emails]
-        self._phone_keys = [self._space.phone(each) for each in self._phones]
+        self._emails = self._hashes(batch, "email")
+        self._phones = self._hashes(batch, "phone")
+        self._email_keys = self._space.emails(self._emails)
+        self._phone_keys = self._space.phones(self._phones)
         self._entries = _Entries(look_ups.identities)
         self._fetch(live)
 
-    def _hashes(self, batch: Batch, kind: str, live: Sequence[int]) -> list[bytes]:
+    def _hashes(self, batch: Batch, kind: str) -> list[bytes]:
         """The hash of each row's identity; zeros where it has none."""
-        found = [NOBODY] * batch.row_count
         values = batch.columns.get(IDENTITIES[kind])
-        if values is not None:
-            of = identity_hasher(self._space.hash_key, kind)
-            for index in live:
-                if value := values[index]:
-                    found[index] = of(value)
-        return found
+        if values is None:
+            return [NOBODY] * batch.row_count
+        return identity_hashes(self._space.hash_key, kind, values)
+
+    def _keys(self) -> tuple[list[bytes], list[bytes]]:
+        """The keys that decide first, and those of the other identity."""
+        keys = self._email_keys, self._phone_keys
+        return keys if self._by_email else keys[::-1]
 
     def _fetch(self, live: Sequence[int]) -> None:
         """Read ahead in two steps: the second identity only of rows that the first does not settle."""
-        first, second = self._email_keys, self._phone_keys
-        if not self._by_email:
-            first, second = second, first
+        first, second = self._keys()
         entries = self._entries
         entries.fetch([first[index] for index in live])
         skips = self._policy is OnDuplicate.SKIP and not self._either
@@ -157,9 +148,38 @@ class _Judge:
             ]
         )
 
-    def hint(self, index: int) -> tuple[int, *tuple[bytes, ...]]:
+    def hints(self, live: Sequence[int]) -> tuple[bytes, bytes]:
+        """`RowsResolved.hints` and `.hinted`. The two ends that nearly all rows have are met first."""
+        first, second = self._keys()
+        entries, own_prefix = self._entries, self._prefix
+        settled = self._settled()
+        hints, hinted = bytearray(len(first)), list[bytes]()
+        for index in live:
+            entry = entries[first[index]]
+            if entry is None and entries[second[index]] is None:
+                hints[index] = _NEW
+                self._hold(self._own(index), self._contents[index], self._emails[index], self._phones[index])
+            elif entry and entry[CONTENT] == settled[index] and not entry.startswith(own_prefix):
+                hints[index] = _SAME
+                hinted.append(entry[CONTACT])
+            else:
+                hints[index], *contacts = self._hint(index)
+                hinted.extend(contacts)
+        return bytes(hints), b"".join(hinted)
+
+    def _settled(self) -> Sequence[bytes]:
+        """The content that settles a row; nothing for one with a time of its own, which may have to stamp."""
+        if not self._times:
+            return self._contents
+        return [b"" if time else each for time, each in zip(self._times, self._contents, strict=True)]
+
+    def _own(self, index: int) -> bytes:
+        """The id of the contact that the row would create."""
+        return self._prefix + (self._first_row_no + index).to_bytes(4, "big")
+
+    def _hint(self, index: int) -> tuple[int, *tuple[bytes, ...]]:
         """The row's hint and the contacts that it names."""
-        own = self._prefix + (self._first_row_no + index).to_bytes(4, "big")
+        own = self._own(index)
         by_email = self._holder(self._email_keys[index], own)
         if by_email and self._by_email and self._is_same(index, by_email):
             return Hint.SAME, by_email[CONTACT]
@@ -215,7 +235,7 @@ class _Judge:
         """The phone that a contact has behind the row: the given one, else what it held unless cleared."""
         if held in (given, NOBODY) or (given == NOBODY and not self._clears_phone):
             return given if held == NOBODY else held
-        self.claims.append(claim(RELEASES_PHONE, NOBODY, NOBODY, NOBODY, held))
+        self.claims.append(claim(RELEASES_PHONE, NOBODY + NOBODY, NOBODY, held))
         self._entries[self._space.phone(held)] = None
         return given
 
@@ -223,18 +243,18 @@ class _Judge:
         """The same of an e-mail."""
         if held in (given, NOBODY) or (given == NOBODY and not self._clears_email):
             return given if held == NOBODY else held
-        self.claims.append(claim(RELEASES_EMAIL, NOBODY, NOBODY, held, NOBODY))
+        self.claims.append(claim(RELEASES_EMAIL, NOBODY + NOBODY, held, NOBODY))
         self._entries[self._space.email(held)] = None
         return given
 
     def _hold(self, contact: bytes, content: bytes, email: bytes, phone: bytes) -> None:
         """The contact has this content and these identities from now on."""
-        flags = 0
+        held, flags = contact + content, 0
         if email != NOBODY:
             flags = HOLDS_EMAIL
-            self._entries[self._space.email(email)] = contact + content + phone
+            self._entries[self._space.email(email)] = held + phone
         if phone != NOBODY:
             flags |= HOLDS_PHONE
-            self._entries[self._space.phone(phone)] = contact + content + email
+            self._entries[self._space.phone(phone)] = held + email
         if flags:
-            self.claims.append(claim(flags, contact, content, email, phone))
+            self.claims.append(claim(flags, held, email, phone))

@@ -26,7 +26,7 @@ def head(batch_no: int = 1) -> claims.RecordHeader:
 def test_a_record_writes_its_claims_and_its_batch() -> None:
     """Both identities of a contact, each with the other's hash, and the last batch of the job."""
     table = Table()
-    table.write(claims.unpack(claims.pack(head(), [claims.claim(HOLDS, A, CONTENT, E1, P1)])))
+    table.write(claims.unpack(claims.pack(head(), [claims.claim(HOLDS, A + CONTENT, E1, P1)])))
     assert table == {
         SPACE.email(E1): A + CONTENT + P1,
         SPACE.phone(P1): A + CONTENT + E1,
@@ -37,8 +37,8 @@ def test_a_record_writes_its_claims_and_its_batch() -> None:
 
 def test_claims_are_written_in_their_order() -> None:
     """A number that is released and taken again within a batch is the taker's."""
-    release = claims.claim(claims.RELEASES_PHONE, bytes(16), bytes(16), bytes(16), P1)
-    take = claims.claim(HOLDS, B, CONTENT, E1, P1)
+    release = claims.claim(claims.RELEASES_PHONE, bytes(32), bytes(16), P1)
+    take = claims.claim(HOLDS, B + CONTENT, E1, P1)
     table = Table()
     table.write(claims.unpack(claims.pack(head(), [release, take])))
     assert table[SPACE.phone(P1)].startswith(B)
@@ -49,7 +49,7 @@ def test_claims_are_written_in_their_order() -> None:
 def test_a_record_that_no_batch_caused_moves_no_job() -> None:
     """Changes from outside write identities alone."""
     outside = claims.header(organization_id=ORGANIZATION, target="contacts", scope="", at=5)
-    writes = claims.unpack(claims.pack(outside, [claims.claim(claims.HOLDS_EMAIL, A, CONTENT, E1, P1)]))
+    writes = claims.unpack(claims.pack(outside, [claims.claim(claims.HOLDS_EMAIL, A + CONTENT, E1, P1)]))
     assert [key for key, _ in writes] == [SPACE.email(E1)]
 
 
@@ -72,7 +72,7 @@ def test_replaying_from_any_record_ends_the_same(
 ) -> None:
     """A recovery may read records that the disk holds already."""
     packed = [
-        claims.pack(head(number), [claims.claim(flags, a, CONTENT, e, p) for flags, a, e, p in each])
+        claims.pack(head(number), [claims.claim(flags, a + CONTENT, e, p) for flags, a, e, p in each])
         for number, each in enumerate(records, start=1)
     ]
     whole = Table()

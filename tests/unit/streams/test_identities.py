@@ -79,7 +79,7 @@ def identities(tmp_path: Path) -> Identities:
 async def test_one_batch_is_one_record(identities: Identities) -> None:
     """It is in the changelog before it is on the disk, and tells which batch was accepted."""
     batch = Batch(make_read([], [], batch_no=4, lease_epoch=2))
-    batch.claims = [claims.claim(claims.HOLDS_EMAIL, b"c" * 16, b"f" * 16, b"e" * 16, bytes(16))]
+    batch.claims = [claims.claim(claims.HOLDS_EMAIL, b"c" * 16 + b"f" * 16, b"e" * 16, bytes(16))]
     assert identities.seen(0, JOB.bytes) is None
     await identities.record_batch(0, batch, now_ms=5)
     sent = identities._sender
