@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from sluice.events import BatchApplied, JobProgress
+from sluice.job import JobState as State
 from streams.sending import Sender
 from streams.store import PartitionStore
 from streams.tables import BatchedTable
@@ -17,6 +18,13 @@ RATE_SECONDS = 5.0
 """The rate is that of the last seconds: long enough to be steady, short enough to show a stall."""
 
 _MAX_SAMPLES = 32
+
+FRAME_SECONDS = 0.1
+"""How close together a job's progress is published while it runs.
+
+The sink answers up to eight batches at once and thirty a second; each frame is two messages, the fetches of
+all who follow, and a push to every open page. Whoever hears nothing for a second reads PostgreSQL (D8).
+"""
 
 
 class Sample(msgspec.Struct, frozen=True, array_like=True):
@@ -47,10 +55,13 @@ class ProgressTable:
         app.tables.add(self.table)
 
     async def advance(self, partition: int, applied: BatchApplied) -> JobProgress | None:
-        """Take in an applied batch; the job's progress to publish, None for a batch that is behind it."""
+        """Take in an applied batch; the job's progress to publish.
+
+        None for a batch that is behind it, and for one that comes too soon after the last one published.
+        """
         key = applied.job_id.encode()
         held = self._held(partition, key)
-        if held is not None and applied.batch_no < held.batch_no:
+        if held is not None and (applied.batch_no < held.batch_no or is_too_soon(held, applied)):
             return None
         after = advanced(held, applied)
         if after != held:
@@ -64,6 +75,15 @@ class ProgressTable:
         except msgspec.DecodeError:
             # Another version's form: counts are absolute, so starting over costs the rate of one batch.
             return None
+
+
+def is_too_soon(held: JobState, applied: BatchApplied) -> bool:
+    """Whether a batch may go by unpublished, because others follow and the last frame is fresh."""
+    if applied.is_last or applied.state != State.PROCESSING or applied.run != held.run:
+        return False
+    if applied.batch_no == held.batch_no:
+        return False
+    return 0 <= applied.applied_at - held.samples[-1].at < FRAME_SECONDS * 1000
 
 
 def advanced(held: JobState | None, applied: BatchApplied) -> JobState:

@@ -89,3 +89,21 @@ async def test_an_entry_of_another_version_starts_over(table: ProgressTable) -> 
     progress = await table.advance(0, applied(3, 30, 1000))
     assert progress is not None
     assert progress.processed_rows == 30
+
+
+@pytest.mark.requirement("B-05")
+async def test_frames_of_a_running_job_keep_their_distance_and_its_end_is_always_told(
+    table: ProgressTable,
+) -> None:
+    """Batches that come together make one frame; a change of state and the last batch are never left out."""
+    assert await table.advance(0, applied(1, 10, 1000)) is not None
+    assert await table.advance(0, applied(2, 20, 1050)) is None
+    late = await table.advance(0, applied(3, 30, 1100))
+    assert late is not None
+    assert late.processed_rows == 30
+    ended = msgspec.structs.replace(applied(4, 40, 1110), is_last=True)
+    assert await table.advance(0, ended) is not None
+    paused = msgspec.structs.replace(applied(5, 50, 1120), state="paused")
+    assert await table.advance(0, paused) is not None
+    rerun = msgspec.structs.replace(applied(6, 60, 1130), run=2)
+    assert await table.advance(0, rerun) is not None
