@@ -130,19 +130,16 @@ async def _read(work: Work, job: Job, batches: Sequence[Batch], choices: Sequenc
 
 async def _confirmed(work: Work, job: Job, batches: Sequence[Batch], choices: Sequence[Choice]) -> bool:
     """Whether every hint that the fast path relies on, and no index will check, is true."""
-    same = [
+    same = sorted(
         (contact, batch.message.fingerprints[16 * index : 16 * index + 16])
         for batch, choice in zip(batches, choices, strict=True)
         for index, contact in choice.same
-    ]
+    )
     if same:
         held = await work.connection.fetchval(
-            SQL["confirm_content"],
-            job.organization_id,
-            [as_uuid(contact) for contact, _ in same],
-            [content for _, content in same],
+            SQL["confirm_content"], job.organization_id, [as_uuid(contact) for contact, _ in same]
         )
-        if held != len(same):
+        if held != b"".join([content for _, content in same]):
             return False
     known = [
         found

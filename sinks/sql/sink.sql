@@ -53,11 +53,10 @@ WHERE organization_id = $1 AND id IN (
 ORDER BY id FOR UPDATE
 
 -- confirm_content --
--- How many of the hints "same as X" hold: the contact is there and its content is the row's.
-SELECT count(*)
-FROM unnest($2::uuid[], $3::bytea[]) AS hint (id, fingerprint)
-JOIN contacts c ON c.id = hint.id
-WHERE c.organization_id = $1 AND c.fingerprint = hint.fingerprint
+-- What the hints "same as X" rest on: the contents of these contacts, in order of id; the caller compares. One
+-- walk along the index, where a join would go down it for every hint (1 µs of PostgreSQL a row instead of 3).
+SELECT string_agg(fingerprint, '' ORDER BY id) FROM contacts
+WHERE organization_id = $1 AND id = ANY ($2::uuid[])
 
 -- confirm_holder --
 -- How many of the hints "is X" hold: the contact is there and has the identities that the row is matched by.
