@@ -50,7 +50,7 @@ async def organization_held(connection: Connection, job: Job) -> AsyncIterator[N
 
     The foreign key to the organization would be looked up for each row, 4 µs of PostgreSQL's 30 (measured).
     It is the only trigger of an insert, which a test holds: so the organization is locked once instead, as
-    the key would lock it (docs/decisions/0011).
+    the key would lock it (docs/decisions/0013).
     """
     held = await connection.fetchval(SQL["hold_organization"], job.organization_id)
     yield

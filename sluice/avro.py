@@ -40,7 +40,7 @@ NO_SUCH_SCHEMA = (400, 404, 422)
 E = TypeVar("E", bound=msgspec.Struct)
 
 # A batch's rows are one value to Avro: as arrays of arrays of strings they cost 1.3 µs a row to write and 3.3
-# to read, as MessagePack 0.1 and 0.6 (docs/decisions/0010). Every other reader sees plain bytes.
+# to read, as MessagePack 0.1 and 0.6 (docs/decisions/0012). Every other reader sees plain bytes.
 ROWS = "bytes-msgpack-rows"
 _pack_rows = msgspec.msgpack.Encoder().encode
 _unpack_rows = msgspec.msgpack.Decoder(list[list[str]]).decode

@@ -52,9 +52,9 @@ STUCK_SECONDS = ANSWER_SECONDS + 5.0
 """After this a call of a transaction will not come back: when the group's coordinator goes away meanwhile,
 `send_offsets_to_transaction` forgets its time limit (librdkafka issues 5456 and 5511; met here too)."""
 MESSAGE_BYTES = 2 * 1024 * 1024
-GATHER_SECONDS = 0.2
+GATHER_SECONDS = 0.1
 """How long a group waits for messages that are on their way: a transaction costs the database, the broker and
-us the same for one batch as for eight. At 15,000 rows a second six batches arrive meanwhile."""
+us the same for one batch as for eight."""
 QUIET_SECONDS = 20.0
 """How long a rebalance waits for a transaction in hand; after that the group fences it."""
 

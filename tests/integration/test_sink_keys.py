@@ -1,4 +1,4 @@
-"""Created rows are copied under one lock of their organization, not a look-up each (docs/decisions/0011)."""
+"""Created rows are copied under one lock of their organization, not a look-up each (docs/decisions/0013)."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 -- The workers may hold a group's organization once instead of having the foreign key look it up for every row of
--- a COPY (docs/decisions/0011). Only a superuser can grant this; where the migrations run as somebody else, the
+-- a COPY (docs/decisions/0013). Only a superuser can grant this; where the migrations run as somebody else, the
 -- key goes on being checked row by row, which is slower and no less right.
 DO $$
 BEGIN
