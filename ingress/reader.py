@@ -151,7 +151,9 @@ class Reader:
         self._telemetry = around.telemetry
         self._jobs: dict[uuid.UUID, JobSending] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._turns = [Turns(settings.window_batches, PARTITION_BYTES) for _ in range(PARTITIONS)]
+        self._turns = [
+            Turns(settings.window_batches, PARTITION_BYTES, around.clock) for _ in range(PARTITIONS)
+        ]
         self._shunned: dict[uuid.UUID, float] = {}
         self._rung: dict[uuid.UUID, uuid.UUID] = {}
         self._bell = asyncio.Event()

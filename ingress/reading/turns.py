@@ -6,6 +6,14 @@ import asyncio
 from collections import Counter, OrderedDict
 from collections.abc import Hashable
 
+from sluice.clock import Clock
+
+SHARED_BATCHES = 8
+"""The cap where jobs meet: what is on its way is a queue in front of whoever comes next, and a batch of 500
+rows is some 30 ms of it. Alone, a job has the whole window, which makes larger groups in the sink."""
+SHARED_SECONDS = 30.0
+"""How long a partition counts as shared after jobs have met there: small imports come in rows."""
+
 
 class Turns:
     """A cap on batches and bytes that are on their way to one partition, which jobs share in turns.
@@ -14,9 +22,11 @@ class Turns:
     cap may be passed by one batch for each job. Whoever waits longest comes next.
     """
 
-    def __init__(self, limit: int, limit_bytes: int) -> None:
-        self._limit = limit
+    def __init__(self, limit: int, limit_bytes: int, clock: Clock) -> None:
+        self._full = limit
         self._limit_bytes = limit_bytes
+        self._clock = clock
+        self._shared_until = 0.0
         self._weight: Counter[Hashable] = Counter()
         self._taken: Counter[Hashable] = Counter()
         self._waiting: OrderedDict[asyncio.Future[None], Hashable] = OrderedDict()
@@ -32,6 +42,8 @@ class Turns:
 
     async def take(self, job: Hashable) -> None:
         """Wait for a turn of this job and take it."""
+        if any(turns > 0 and other is not job for other, turns in self._taken.items()):
+            self._shared_until = self._clock.monotonic() + SHARED_SECONDS
         if self._may(job) and not (self._waiting and self._taken[job]):
             self._taken[job] += 1
             return
@@ -61,6 +73,11 @@ class Turns:
         self._taken.pop(job, None)
         self._weight.pop(job, None)
         self._grant()
+
+    @property
+    def _limit(self) -> int:
+        shared = self._clock.monotonic() < self._shared_until
+        return min(self._full, SHARED_BATCHES) if shared else self._full
 
     def _may(self, job: Hashable) -> bool:
         return not self._taken[job] or (self.taken < self._limit and self._weight.total() < self._limit_bytes)

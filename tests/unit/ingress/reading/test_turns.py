@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
-from ingress.reading.turns import Turns
+from ingress.reading.turns import SHARED_BATCHES, SHARED_SECONDS, Turns
+from sluice.clock import FakeClock
 
 
 async def test_a_job_alone_may_fill_the_partition() -> None:
     """The cap is the partition's, not the job's; then it waits."""
-    turns = Turns(3, 1_000)
+    turns = Turns(3, 1_000, FakeClock())
     for _ in range(3):
         await turns.take("a")
     waiting = asyncio.create_task(turns.take("a"))
@@ -21,7 +22,7 @@ async def test_a_job_alone_may_fill_the_partition() -> None:
 
 async def test_a_job_with_nothing_on_its_way_need_not_wait() -> None:
     """A large file that fills the partition does not hold up a small one."""
-    turns = Turns(2, 1_000)
+    turns = Turns(2, 1_000, FakeClock())
     await turns.take("large")
     await turns.take("large")
     await asyncio.wait_for(turns.take("small"), 1)
@@ -30,7 +31,7 @@ async def test_a_job_with_nothing_on_its_way_need_not_wait() -> None:
 
 async def test_jobs_that_wait_come_in_turn() -> None:
     """What becomes free goes to whoever waits longest, so two large files share alike."""
-    turns = Turns(2, 1_000)
+    turns = Turns(2, 1_000, FakeClock())
     order: list[str] = []
 
     async def work(job: str) -> None:
@@ -54,7 +55,7 @@ async def test_jobs_that_wait_come_in_turn() -> None:
 
 async def test_bytes_are_capped_like_batches() -> None:
     """A few huge batches fill a partition as well."""
-    turns = Turns(100, 1_000)
+    turns = Turns(100, 1_000, FakeClock())
     await turns.take("a")
     turns.weigh("a", 1_000)
     waiting = asyncio.create_task(turns.take("a"))
@@ -66,7 +67,7 @@ async def test_bytes_are_capped_like_batches() -> None:
 
 async def test_a_job_that_ends_leaves_its_turns_to_others() -> None:
     """Whatever it held, and whatever it waited for, is free."""
-    turns = Turns(1, 1_000)
+    turns = Turns(1, 1_000, FakeClock())
     await turns.take("a")
     await turns.take("b")
     waiting = asyncio.create_task(turns.take("b"))
@@ -79,3 +80,23 @@ async def test_a_job_that_ends_leaves_its_turns_to_others() -> None:
     turns.give_back("b", 1, 0)
     await waiting
     assert turns.taken == 1
+
+
+async def test_where_jobs_meet_the_queue_is_short() -> None:
+    """While two jobs send to a partition, and a while after, a large one has little on its way there."""
+    clock = FakeClock()
+    turns = Turns(40, 1_000_000, clock)
+    await turns.take("large")
+    await turns.take("small")
+    turns.give_back_all("small")
+    for _ in range(SHARED_BATCHES - 1):
+        await asyncio.wait_for(turns.take("large"), 1)
+    waiting = asyncio.create_task(turns.take("large"))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    clock.advance(SHARED_SECONDS + 1)
+    turns.give_back("large", 1, 0)
+    await waiting
+    for _ in range(40 - SHARED_BATCHES):
+        await asyncio.wait_for(turns.take("large"), 1)
+    assert turns.taken == 40
