@@ -101,9 +101,10 @@ class PostgresSink:
                 self.writer.fetch(SQL["raise_epochs"], sorted(partitions), self.owner)
             )
             try:
-                await asyncio.wait({raising}, timeout=WRITER_SECONDS)
-                if not raising.done():
-                    await self.reader.execute(SQL["end_writers"], self.writer.get_server_pid())
+                while not raising.done():
+                    await asyncio.wait({raising}, timeout=WRITER_SECONDS)
+                    if not raising.done():
+                        await self.reader.execute(SQL["end_writers"], self.writer.get_server_pid())
                 rows = await raising
             finally:
                 raising.cancel()

@@ -99,6 +99,7 @@ async def _settle(work: Work, job: Job, batch_no: int, result: Result, position:
         position.partition if position else None,
         position.offset if position else None,
         work.now,
+        job.is_dry_run,
     )
 
 

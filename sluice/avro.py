@@ -154,8 +154,14 @@ def _client(registry_url: str, **settings: object) -> Any:
     return AsyncSchemaRegistryClient({"url": registry_url, "timeout": ANSWER_SECONDS, **settings})
 
 
+MOST_ID = 2**31 - 1
+"""A registry's ids are signed; what is larger is garbage, and nobody need be asked."""
+
+
 async def _registered(registry_url: str, schema_id: int) -> Any:
     """The schema under an id in fastavro's parsed form; None when there is none, or none in Avro."""
+    if schema_id > MOST_ID:
+        return None
     # The caller waits and asks again by itself.
     async with _client(registry_url, **{"max.retries": 0}) as client:
         try:

@@ -14,7 +14,8 @@ from typing import NamedTuple
 from sluice.clock import Clock
 
 PATIENCE_SECONDS = 10.0
-"""Acknowledged messages are committed every second, and a commit waits for a broker that is away."""
+"""Acknowledged messages are committed every second. A broker that is away for longer, right behind an
+acknowledgement, ends the process too; its next start waits for the broker."""
 
 
 class Partition(NamedTuple):
@@ -30,7 +31,7 @@ class Stalls:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._delivered: dict[Partition, int] = {}
-        self._since: dict[Partition, float] = {}
+        self._since: dict[Partition, tuple[int | None, float]] = {}
 
     def delivered(self, place: tuple[str, int], offset: int) -> None:
         """A message was handed to its agent's queue."""
@@ -48,8 +49,10 @@ class Stalls:
             del self._delivered[place]
             self._since.pop(place, None)
         for place, offset in self._delivered.items():
-            if place in in_hand or offset < (committed.get(place) or 0):
+            at = committed.get(place)
+            if place in in_hand or offset < (at or 0):
                 self._since.pop(place, None)
-            else:
-                self._since.setdefault(place, now)
-        return sorted(place for place, since in self._since.items() if now - since > PATIENCE_SECONDS)
+            elif place not in self._since or self._since[place][0] != at:
+                # What is committed moves, so it is not lost.
+                self._since[place] = (at, now)
+        return sorted(place for place, (_, since) in self._since.items() if now - since > PATIENCE_SECONDS)

@@ -45,7 +45,8 @@ class Source:
 
         async def read() -> bytes:
             piece = await self._objects.read(part.object_key, quoted(part.etag), offset, end)
-            if not piece:
+            # More than was asked for is not what was asked for: an answer that passes over the range.
+            if not piece or len(piece) > end - offset:
                 raise StoreUnavailable
             return piece
 

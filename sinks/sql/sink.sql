@@ -166,7 +166,9 @@ SELECT message FROM import_batches WHERE job_id = $1 AND organization_id = $2 AN
 UPDATE import_batches SET
     staged = false, outcomes = $4, contact_ids = $5, faults = $6::jsonb, images = $7,
     topic_partition = coalesce($8, topic_partition), topic_offset = coalesce($9, topic_offset),
-    applied_at = $10, published = $8 IS NULL
+    applied_at = $10, published = $8 IS NULL,
+    -- A dry run may still be committed; a refused atomic import is over.
+    message = CASE WHEN $8::integer IS NULL AND NOT $11::boolean THEN '' ELSE message END
 WHERE job_id = $1 AND organization_id = $2 AND batch_no = $3
 
 -- cancel_staged --

@@ -27,7 +27,7 @@ from tests.acceptance.oracle import Job, Options, Organization
 from tests.integration.sink_world import Given, ImportJob, World, mark_of
 from tests.integration.stack import Servers
 
-EXAMPLES = int(os.environ.get("EXAMPLES") or 300)
+EXAMPLES = int(os.environ.get("EXAMPLES") or 120)
 EMAILS = ("ann@example.com", "bob@example.com", "cyd@example.com")
 NUMBERS = ("+12126471001", "+12126471002", "+12126471003")
 LISTED = NUMBERS[2]

@@ -57,3 +57,13 @@ def test_a_partition_that_was_given_up_is_not_watched() -> None:
     clock.advance(PATIENCE_SECONDS + 1)
     assert not stalls.stalled({}, [])
     assert not stalls.stalled({PLACE: 2}, [])
+
+
+def test_steady_traffic_is_no_stall() -> None:
+    """The newest message is never committed at the moment of a look, but what is committed moves."""
+    clock = FakeClock()
+    stalls = Stalls(clock)
+    for offset in range(100):
+        stalls.delivered(PLACE, offset)
+        assert not stalls.stalled({PLACE: offset}, [])
+        clock.advance(1)
