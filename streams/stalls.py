@@ -13,9 +13,10 @@ from typing import NamedTuple
 
 from sluice.clock import Clock
 
-PATIENCE_SECONDS = 10.0
-"""Acknowledged messages are committed every second. A broker that is away for longer, right behind an
-acknowledgement, ends the process too; its next start waits for the broker."""
+PATIENCE_SECONDS = 30.0
+"""Acknowledged messages are committed every second, and lost rows are sent again within four, so there is no
+hurry. A broker that is away for longer, right behind an acknowledgement, ends the process too; its next start
+waits for the broker."""
 
 
 class Partition(NamedTuple):
