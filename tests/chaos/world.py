@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -177,8 +176,3 @@ async def _world(stack: LocalStack, plan: Plan) -> AsyncIterator[World]:
                 counting.cancel()
     finally:
         pool.terminate()
-
-
-def more(before: Mapping[str, float], after: Mapping[str, float]) -> Counter[str]:
-    """By how much each counter rose."""
-    return Counter({name: int(after[name] - before.get(name, 0)) for name in after})
