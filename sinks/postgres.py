@@ -46,7 +46,8 @@ WRITER_SECONDS = 75.0
 statements. In the middle of a COPY no time limit of the database reaches it, so its successor ends it."""
 TRIES_TOGETHER = 3
 """Times that a group is tried whole when what it met has changed; then it goes batch by batch."""
-HASHES_KEPT = 10_000
+KEPT = 10_000
+"""Entries of each kind that are remembered between groups."""
 
 
 @dataclass(slots=True)
@@ -63,6 +64,7 @@ class PostgresSink:
     _reader: Connection | None = None
     _epochs: dict[int, int] = field(default_factory=dict)
     _hashes: dict[tuple[uuid.UUID, int], str] = field(default_factory=dict)
+    _doubted: set[uuid.UUID] = field(default_factory=set)
 
     async def connect(self) -> None:
         """Open the connections.
@@ -123,7 +125,7 @@ class PostgresSink:
                 return await self._write(arrivals, published, trusting=True)
             except Exception as error:
                 cause = _raised(error)
-                if cause is Cause.CONTENDED or (cause is Cause.CHANGED and len(arrivals) > 1):
+                if cause in (Cause.CONTENDED, Cause.CHANGED):
                     continue
                 log.info("group written singly", batches=len(arrivals), error=type(error).__name__)
                 break
@@ -162,7 +164,7 @@ class PostgresSink:
         now = from_milliseconds(to_milliseconds(self.clock.now()))
         started = self.clock.monotonic()
         group = Group(
-            work=Work(self.writer, now, self.secret, self.decode),
+            work=Work(self.writer, now, self.secret, self.decode, doubted=self._doubted),
             answerer=Answerer(self.codec),
             hashes=self._hashes,
             trusting=trusting,
@@ -173,8 +175,9 @@ class PostgresSink:
             log.error("row set aside", job_id=str(batch.job_id), batch=batch.message.batch_no, exc_info=error)
             row_no = batch.message.first_row_no + index
             written.dead.append(dead_letter_of(batch, f"{type(error).__name__} in row {row_no}."))
-        if len(self._hashes) > HASHES_KEPT:
-            self._hashes.clear()
+        for kept in (self._hashes, self._doubted):
+            if len(kept) > KEPT:
+                kept.clear()
         self.telemetry.observe("sluice_write_seconds", self.clock.monotonic() - started)
         self._count(group.tally, trusting)
         return written

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+import asyncpg
+
 from sinks import judging
 from sinks.batch import Batch, Hint, Job, Position
 from sinks.created import copy_rows
+from sinks.holders import ask, hinted_anew
 from sinks.judging import Choice, Result
-from sinks.overruled import Hinted, overruled
+from sinks.overruled import Corrections, Hinted, correct_decided, correct_fast
 from sinks.queries import SQL
 from sinks.reading import Connection, StoredContacts
 from sinks.refusals import Cause, cause_of, failed
@@ -49,6 +53,8 @@ class Work:
     decode: Callable[[bytes, Position], Batch]
     """A stored message once more; what was stored could be decoded."""
     identities: list[IdentitiesChanged] = field(default_factory=list)
+    doubted: set[uuid.UUID] = field(default_factory=set)
+    """Jobs whose last hints did not hold: the sink makes them itself. The set outlives the transaction."""
     overruled: int = 0
     """Batches whose hints did not hold."""
     set_aside: list[tuple[Batch, int, BaseException]] = field(default_factory=list)
@@ -56,14 +62,49 @@ class Work:
 
 
 async def apply_segment(work: Work, job: Job, batches: Sequence[Batch], results: Sequence[Result]) -> None:
-    """Judge and write a run of batches of one job; the hints are believed as far as they can be confirmed."""
+    """Judge and write a run of batches of one job; the hints are believed as far as they can be confirmed.
+
+    Raises:
+        Exception: as the database gave it. Where that is because the hints did not hold, the job is doubted.
+    """
+    try:
+        if job.id in work.doubted or not await _believe(work, job, batches, results):
+            work.doubted.add(job.id)
+            await _ask(work, job, batches, results)
+    except asyncpg.PostgresError as error:
+        if cause_of(error) is Cause.CHANGED:
+            work.doubted.add(job.id)
+        raise
+
+
+async def _believe(work: Work, job: Job, batches: Sequence[Batch], results: Sequence[Result]) -> bool:
+    """Apply the rows by the stream's hints; False where they are not true."""
     choices = judging.choose(batches)
     stored = await _read(work, job, batches, choices)
-    if judging.entangled(batches, choices, stored) or not await _confirmed(work, job, batches, choices):
-        work.overruled += len(batches)
+    if judging.entangled(batches, choices, stored):
         choices = judging.all_open(batches)
         stored = await _read(work, job, batches, choices)
-    await _apply(work, job, batches, results, choices, stored)
+    elif not await _confirmed(work, job, batches, choices):
+        return False
+    await _apply(work, job, batches, results, choices, stored, Corrections())
+    return True
+
+
+async def _ask(work: Work, job: Job, batches: Sequence[Batch], results: Sequence[Result]) -> None:
+    """Apply the rows by hints of our own; what the stream believed wrongly is corrected in its table."""
+    held = await ask(work.connection, job, batches)
+    anew = [hinted_anew(batch, held) for batch in batches]
+    choices = judging.choose(anew)
+    stored = await _read(work, job, batches, choices)
+    corrections = Corrections()
+    if judging.entangled(batches, choices, stored) or not await _confirmed(work, job, anew, choices):
+        choices = judging.all_open(batches)
+        stored = await _read(work, job, batches, choices)
+    else:
+        for batch, own, choice in zip(batches, anew, choices, strict=True):
+            correct_fast(corrections, batch, own, choice, held)
+    if not await _apply(work, job, batches, results, choices, stored, corrections):
+        work.doubted.discard(job.id)
 
 
 async def apply_singly(work: Work, job: Job, batch: Batch, result: Result) -> None:
@@ -103,7 +144,7 @@ async def _try(work: Work, job: Job, batch: Batch, result: Result, rows: Sequenc
         try:
             async with work.connection.transaction():
                 stored = await _read(work, job, [batch], choices)
-                await _apply(work, job, [batch], [result], choices, stored)
+                await _apply(work, job, [batch], [result], choices, stored, Corrections())
         except Exception as error:
             cause = cause_of(error)
             if cause in (Cause.OUTAGE, Cause.CONTENDED):
@@ -162,7 +203,9 @@ async def _apply(
     results: Sequence[Result],
     choices: Sequence[Choice],
     stored: StoredContacts,
-) -> None:
+    corrections: Corrections,
+) -> bool:
+    """Write what is chosen, and what is to be corrected; whether anything is."""
     places = [(b, index) for b, choice in enumerate(choices) for index in choice.open]
     rows = [batches[b].row(index) for b, index in places]
     decision = decide(rows, stored, batches[0].policy) if rows else Decision()
@@ -178,7 +221,7 @@ async def _apply(
     if job.target_list_id is not None:
         await join_list(work.connection, job, _ended_at(results, choices))
     await announce_suppressed(work.connection, job, decision, work.now)
-    _tell(work, batches, places, stored, decision)
+    return _tell(work, batches, places, stored, decision, corrections)
 
 
 def _first_batches(
@@ -207,15 +250,19 @@ def _tell(
     places: Sequence[tuple[int, int]],
     stored: StoredContacts,
     decision: Decision,
-) -> None:
-    """Correct the identities table where the decided rows were hinted wrongly."""
-    if not places or not any(batch.message.hints for batch in batches):
-        return
-    hints = [{index: (hint, contact) for index, hint, contact in batch.hints()} for batch in batches]
-    rows = [
-        Hinted(batches[b], index, *hints[b].get(index, (Hint.NONE, b"")), judged)
-        for (b, index), judged in zip(places, decision.rows, strict=True)
-    ]
-    found = overruled(work.secret, rows, stored, decision)
-    if found is not None:
-        work.identities.append(found)
+    corrections: Corrections,
+) -> bool:
+    """Correct the identities table where rows were hinted wrongly; whether any were."""
+    if places and any(batch.message.hints for batch in batches):
+        hints = [{index: (hint, contact) for index, hint, contact in batch.hints()} for batch in batches]
+        rows = [
+            Hinted(batches[b], index, *hints[b].get(index, (Hint.NONE, b"")), judged)
+            for (b, index), judged in zip(places, decision.rows, strict=True)
+        ]
+        correct_decided(corrections, rows, stored, decision)
+    event = corrections.event(work.secret, batches[0])
+    if event is None:
+        return False
+    work.overruled += len(batches)
+    work.identities.append(event)
+    return True

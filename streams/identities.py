@@ -114,7 +114,10 @@ class PartitionIdentities:
 
 
 def claims_of(changed: IdentitiesChanged) -> list[bytes]:
-    """The packed form of changes from outside; a hash of the wrong length is nobody's and left out."""
+    """The packed form of changes from outside; a hash of the wrong length is nobody's and left out.
+
+    A holder's other identity is held by it too, so one change tells all of a contact.
+    """
     packed: list[bytes] = []
     for change in changed.changes:
         if len(change.hash) != len(NOBODY) or change.kind not in claims.KIND_BYTE:
@@ -127,6 +130,8 @@ def claims_of(changed: IdentitiesChanged) -> list[bytes]:
             flags = claims.RELEASES_EMAIL if by_email else claims.RELEASES_PHONE
         else:
             flags = claims.HOLDS_EMAIL if by_email else claims.HOLDS_PHONE
+            if other != NOBODY:
+                flags = claims.HOLDS_EMAIL | claims.HOLDS_PHONE
         packed.append(claims.claim(flags, holder + _sixteen(change.fingerprint), email, phone))
     return packed
 

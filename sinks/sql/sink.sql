@@ -52,6 +52,16 @@ WHERE organization_id = $1 AND id IN (
     SELECT id FROM contacts WHERE organization_id = $1 AND phone_formatted = ANY ($3::text[]))
 ORDER BY id FOR UPDATE
 
+-- holders_of_emails --
+-- Who holds these e-mails, as far as hints are made of it: nothing is locked, what matters is confirmed.
+SELECT uuid_send(id), fingerprint, email, coalesce(phone_formatted, '')
+FROM contacts WHERE organization_id = $1 AND email = ANY ($2::text[])
+
+-- holders_of_phones --
+-- Likewise by number.
+SELECT uuid_send(id), fingerprint, coalesce(email, ''), phone_formatted
+FROM contacts WHERE organization_id = $1 AND phone_formatted = ANY ($2::text[])
+
 -- confirm_content --
 -- What the hints "same as X" rest on: the contents of these contacts, in order of id; the caller compares. One
 -- walk along the index, where a join would go down it for every hint (1 µs of PostgreSQL a row instead of 3).

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import pytest
 
 from sinks.batch import Batch, Hint, Position, batch_of
-from sinks.judging import Stored
-from sinks.overruled import Hinted, overruled
+from sinks.holders import Holder, Holders, hinted_anew
+from sinks.judging import Stored, choose
+from sinks.overruled import Corrections, Hinted, correct_decided, correct_fast
 from sluice.contact import Contact, contact_id, fingerprint, identity_hash, identity_key
 from sluice.events import IdentitiesChanged
 from sluice.job import new_job_id
@@ -32,7 +33,9 @@ def told(
         Hinted(batch, index, hint, contact[:16], judged)
         for index, ((hint, contact), judged) in enumerate(zip(hints, decision.rows, strict=True))
     ]
-    return overruled(SECRET, hinted, stored, decision)
+    corrections = Corrections()
+    correct_decided(corrections, hinted, stored, decision)
+    return corrections.event(SECRET, batch)
 
 
 @pytest.mark.parametrize(
@@ -74,8 +77,7 @@ def test_a_correction_names_the_holder_its_content_and_its_other_identity() -> N
     now = {"email": "a@x.com", "phone": "2", "phone_formatted": "+2"}
     email, phone = identity_hash(key, "email", "a@x.com"), identity_hash(key, "phone", "+2")
     assert [(c.kind, c.hash, c.contact_id, c.fingerprint, c.other_hash) for c in found.changes] == [
-        ("email", email, X, fingerprint(now), phone),
-        ("phone", phone, X, fingerprint(now), email),
+        ("email", email, X, fingerprint(now), phone)
     ]
 
 
@@ -84,3 +86,32 @@ def test_an_identity_that_nobody_holds_is_released() -> None:
     found = told([Given({"email": "c@x.com"})], [(Hint.SAME, X)])
     assert found is not None
     assert [change.contact_id for change in found.changes] == [contact_id(JOB.id, 1)]
+
+
+def corrected(row: Given, hint: tuple[int, bytes], *held: Holder) -> IdentitiesChanged | None:
+    """What is told of one row that the sink settles by its own hint."""
+    known = Holders()
+    known.add(held)
+    batch = batch_of(message_of(JOB, [row], [hint], ""), Position(0, 0), b"")
+    anew = hinted_anew(batch, known)
+    corrections = Corrections()
+    correct_fast(corrections, batch, anew, choose([anew])[0], known)
+    return corrections.event(SECRET, batch)
+
+
+def test_a_row_settled_by_the_sinks_own_hint_corrects_the_streams() -> None:
+    """The table is told the same as by the row rules, without a contact being read."""
+    x = Holder(X, fingerprint(HELD.values), "a@x.com", "+1")
+    key = identity_key(SECRET, JOB.organization_id, "contacts", "")
+    email, phone = identity_hash(key, "email", "a@x.com"), identity_hash(key, "phone", "+1")
+    for wrong in ((Hint.NEW, b""), (Hint.SAME, bytes(16)), (Hint.CONFLICT, X + X), (Hint.NONE, b"")):
+        found = corrected(Given(dict(HELD.values)), wrong, x)
+        assert found is not None
+        assert [(c.kind, c.hash, c.contact_id, c.fingerprint, c.other_hash) for c in found.changes] == [
+            ("email", email, X, fingerprint(HELD.values), phone)
+        ]
+    assert corrected(Given(dict(HELD.values)), (Hint.SAME, X), x) is None
+    created = corrected(Given({"email": "b@x.com"}), (Hint.IS, X), x)
+    assert created is not None
+    assert [change.contact_id for change in created.changes] == [contact_id(JOB.id, 1)]
+    assert corrected(Given({"email": "b@x.com"}), (Hint.NEW, b"")) is None

@@ -48,7 +48,7 @@ def change(kind: str, held: bytes | None, *, other: bytes = b"", digest: bytes =
 
 
 def test_changes_from_outside_hold_and_release() -> None:
-    """One identity each; what has not its sixteen bytes is nobody's."""
+    """A contact holds both its identities; what has not its sixteen bytes is nobody's."""
     changed = IdentitiesChanged(
         organization_id=ORGANIZATION,
         target="contacts",
@@ -63,6 +63,7 @@ def test_changes_from_outside_hold_and_release() -> None:
     head = claims.header(organization_id=ORGANIZATION, target="contacts", scope="", at=1)
     assert claims.unpack(claims.pack(head, claims_of(changed))) == [
         (SPACE.email(b"h" * 16), b"c" * 16 + bytes(16) + b"o" * 16),
+        (SPACE.phone(b"o" * 16), b"c" * 16 + bytes(16) + b"h" * 16),
         (SPACE.phone(b"h" * 16), None),
     ]
 
