@@ -27,6 +27,7 @@ from sluice.avro import Codec
 from sluice.errors import MessageUndecodable
 from sluice.events import BatchApplied
 from sluice.settings import Settings
+from sluice.topic_reads import read_since
 from sluice.topics import BATCH_APPLIED, ROWS_RESOLVED
 from sluice.transactions import (
     Committed,
@@ -34,7 +35,6 @@ from sluice.transactions import (
     Message,
     Record,
     TransactionalProducer,
-    read_since,
 )
 
 log = structlog.get_logger()

@@ -47,8 +47,9 @@ from sluice.errors import (
 from sluice.memory import calm_garbage_collector
 from sluice.settings import Settings
 from sluice.telemetry import Telemetry, configure_logging, serve_metrics
+from sluice.topic_reads import topic_id_of
 from sluice.topics import ROWS_RESOLVED, SINK_GROUP
-from sluice.transactions import GroupConsumer, Message, Taken, TransactionalProducer, topic_id_of
+from sluice.transactions import GroupConsumer, Message, Taken, TransactionalProducer
 
 log = structlog.get_logger()
 

@@ -17,8 +17,9 @@ from sluice.clock import SystemClock
 from sluice.events import EVENTS, BatchApplied, ContactImported, IdentitiesChanged, RowsResolved
 from sluice.settings import Settings
 from sluice.telemetry import Telemetry
+from sluice.topic_reads import read_since
 from sluice.topics import BATCH_APPLIED, CONTACTS_IMPORTED, IDENTITIES_CHANGED, ROWS_RESOLVED
-from sluice.transactions import Message, read_since
+from sluice.transactions import Message
 from tests.integration.sink_world import World
 
 PATIENCE_SECONDS = 60.0
