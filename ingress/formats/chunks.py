@@ -48,7 +48,13 @@ class RowCutter:
         self, cells: list[str], line: int, behind: int, end: int, code: str, **facts: object
     ) -> None:
         """Take a row that could not be read whole, with what is known of its cells."""
-        self._faults[len(self._cells)] = (code, FAULTS[code].format(**facts))
+        self.add_refused(cells, line, behind, end, code, FAULTS[code].format(**facts))
+
+    def add_refused(
+        self, cells: list[str], line: int, behind: int, end: int, code: str, message: str
+    ) -> None:
+        """Take a row whose fault already has its sentence."""
+        self._faults[len(self._cells)] = (code, message)
         # A NUL can be stored nowhere: its place is kept by the replacement character.
         shown = [cell.replace("\0", "\ufffd") for cell in cells[:MAX_COLUMNS]]
         self.add_rows([shown or [""]], [line], [behind], [end])
