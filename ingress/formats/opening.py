@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import cast
 
 from ingress.formats.rows import FAULTS, MAX_COLUMNS
+from sluice.errors import FileRefused
 
 # Several values of one cell (three telephones of a card) are joined by this, as Google's own export does.
 VALUE_SEPARATOR = " ::: "
@@ -68,6 +69,57 @@ class Table:
     sheets: tuple[str, ...] = ()
     encoding: str = "utf-8"
     delimiter: str = ","
+
+
+class FileDamaged(FileRefused):
+    """The file is damaged: {problem} Open it in the program that wrote it, save it again, and send that."""
+
+    code = "FILE_DAMAGED"
+
+
+class FileEncrypted(FileRefused):
+    """The file is protected by a password. Save it without one and send it again."""
+
+    code = "FILE_ENCRYPTED"
+
+
+class FileTooDemanding(FileRefused):
+    """Opening the file takes more {resource} than one file may have. Save its table as a CSV file: an
+    entry far away from all others, or very many columns, are what makes a workbook so large."""
+
+    code = "FILE_TOO_DEMANDING"
+
+
+class FileUnpacksTooLarge(FileRefused):
+    """The file unpacks to more than {limit_megabytes} MB, or to {ratio} times its size.
+    Split it, or send it unpacked."""
+
+    code = "FILE_TOO_LARGE"
+    status = 413
+
+
+class ArchiveUnusable(FileRefused):
+    """The archive must hold exactly one file, but it holds {found}. Send the file with the contacts alone."""
+
+    code = "ARCHIVE_UNUSABLE"
+
+
+class SheetUnknown(FileRefused):
+    """The workbook has no sheet of cells named "{sheet}". Its sheets are: {sheets}."""
+
+    code = "SHEET_UNKNOWN"
+
+
+class SheetEmpty(FileRefused):
+    """The sheet "{sheet}" is empty. Name the one with the contacts; the workbook's sheets are: {sheets}."""
+
+    code = "FILE_EMPTY"
+
+
+class WorkbookHasNoSheet(FileRefused):
+    """The workbook has no sheet of cells. Put the contacts into one, below a line of column names."""
+
+    code = "FILE_EMPTY"
 
 
 Opener = Callable[[Path, Asked], Table]

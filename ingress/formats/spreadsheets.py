@@ -1,0 +1,204 @@
+"""Excel and OpenDocument workbooks to rows, by calamine.
+
+The first row with anything in it is the header; rows below are numbered as the sheet numbers them, and those
+with nothing in them are left out. A cell is its stored value as text:
+
+- a number without fraction in plain digits (a telephone number stays one), any other as Python writes it, a
+  percentage as the number that it stands for (12.5 % is 0.125);
+- a date in ISO form, with its time unless that is midnight; a time of day as 14:30:00, a duration in hours;
+- true or false; an error as its text (#N/A); a formula as the value that was stored with it;
+- of merged cells the first has the value.
+
+A sheet is held in memory whole, 90 bytes a cell (measured), and as the rectangle around its cells: two cells
+far apart cost as much as all between them. The child's memory limit is what stands against that, not the
+extent that the file declares: many honest ones declare the whole grid.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date, datetime, time, timedelta
+from pathlib import Path
+
+from python_calamine import (
+    CalamineError,
+    CalamineSheet,
+    CalamineWorkbook,
+    PasswordError,
+    SheetMetadata,
+    SheetTypeEnum,
+    SheetVisibleEnum,
+)
+
+from ingress.formats.inflating import Allowance, open_archive
+from ingress.formats.inspect import name_columns
+from ingress.formats.opening import (
+    Asked,
+    FileDamaged,
+    FileEncrypted,
+    OpenedRow,
+    SheetEmpty,
+    SheetUnknown,
+    Table,
+    WorkbookHasNoSheet,
+)
+from ingress.formats.rows import MAX_COLUMNS, HeaderUnreadable
+from ingress.formats.workbook_parts import ErrorCell, check_parts, error_cells
+from sluice.errors import FileNotCsv
+
+Value = int | float | str | bool | time | date | datetime | timedelta
+
+# From here on JavaScript, too, writes a number with an exponent; it is no telephone number.
+PLAIN_DIGITS_BELOW = 1e21
+
+# Streams of the container that an old workbook shares with them ([MS-CFB]).
+_OTHER_DOCUMENTS = (
+    ("WordDocument", "it is an old Word document"),
+    ("PowerPoint Document", "it is an old presentation"),
+    ("__substg1.0_", "it is an Outlook message"),
+)
+
+_SECTOR_BYTES = 512
+_START_OF_STREAM, _PASSWORD = 0x0809, 0x002F  # records of [MS-XLS]: BOF and FilePass
+
+ErrorsOf = Callable[[str], Iterator[ErrorCell]]
+
+
+def open_xlsx(path: Path, asked: Asked) -> Table:
+    """Raises FileDamaged, FileEncrypted, FileUnpacksTooLarge and what `_open_sheet` raises."""
+    parts = check_parts(path)
+    return _open_sheet(path, asked, lambda sheet: error_cells(path, sheet, parts) if parts else iter(()))
+
+
+def open_ods(path: Path, asked: Asked) -> Table:
+    """Raises FileDamaged, FileEncrypted, FileUnpacksTooLarge and what `_open_sheet` raises."""
+    allowance = Allowance(path.stat().st_size)
+    with open_archive(path) as archive:
+        if "content.xml" not in archive.namelist():
+            raise FileDamaged(problem="its part content.xml is missing.")
+        with archive.open("content.xml") as content:
+            for _ in allowance.pieces(content.read):
+                pass
+    return _open_sheet(path, asked, lambda _: iter(()))
+
+
+def open_xls(path: Path, asked: Asked) -> Table:
+    """Raises FileNotCsv for another old Office document, FileEncrypted, and what `_open_sheet` raises."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        for name, found in _OTHER_DOCUMENTS:
+            if content.find(name.encode("utf-16-le")) >= 0:
+                raise FileNotCsv(found=found)
+        if content.find("EncryptedPackage".encode("utf-16-le")) >= 0 or _has_password(content):
+            raise FileEncrypted()
+    return _open_sheet(path, asked, lambda _: iter(()))
+
+
+def _has_password(content: mmap.mmap) -> bool:
+    """Whether a workbook's first records say that the others are encrypted: calamine knows one way of two."""
+    for at in range(_SECTOR_BYTES, len(content), _SECTOR_BYTES):
+        sector = content[at : at + _SECTOR_BYTES]
+        if int.from_bytes(sector[:2], "little") != _START_OF_STREAM:
+            continue
+        record = 0
+        while record + 4 <= len(sector):
+            if int.from_bytes(sector[record : record + 2], "little") == _PASSWORD:
+                return True
+            record += 4 + int.from_bytes(sector[record + 2 : record + 4], "little")
+    return False
+
+
+def _open_sheet(path: Path, asked: Asked, errors_of: ErrorsOf) -> Table:
+    """Raises FileDamaged, FileEncrypted, WorkbookHasNoSheet, SheetUnknown, SheetEmpty, HeaderUnreadable."""
+    with _calamine_errors():
+        workbook = CalamineWorkbook.from_path(path)
+        sheets = [
+            (index, sheet)
+            for index, sheet in enumerate(workbook.sheets_metadata)
+            if sheet.typ == SheetTypeEnum.WorkSheet
+        ]
+        names = tuple(sheet.name for _, sheet in sheets)
+        index, chosen = _choose(sheets, asked.sheet)
+        sheet = workbook.get_sheet_by_index(index)
+    rows = _rows(sheet, errors_of(chosen.name))
+    header = next(rows, None)
+    if header is None:
+        raise SheetEmpty(sheet=chosen.name, sheets=_listed(names))
+    note = (
+        f'The workbook has {len(names)} sheets, and "{chosen.name}" was read. Name another one to change it.'
+    )
+    return Table(
+        columns=_name_columns(header[1], sheet.width),
+        rows=rows,
+        notes=(note,) if len(names) > 1 and asked.sheet is None else (),
+        sheets=names,
+    )
+
+
+def _choose(sheets: Sequence[tuple[int, SheetMetadata]], name: str | None) -> tuple[int, SheetMetadata]:
+    """The sheet of this name; without one the first that is shown, or the first when all are hidden."""
+    if not sheets:
+        raise WorkbookHasNoSheet()
+    if name is not None:
+        for index, sheet in sheets:
+            if sheet.name == name:
+                return index, sheet
+        raise SheetUnknown(sheet=name, sheets=_listed([sheet.name for _, sheet in sheets]))
+    shown = (entry for entry in sheets if entry[1].visible == SheetVisibleEnum.Visible)
+    return next(shown, sheets[0])
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names for a sentence: all of a usual workbook's, the first of a hostile one's."""
+    rest = f" and {len(names) - 20} more" if len(names) > 20 else ""
+    return ", ".join(f'"{name}"' for name in names[:20]) + rest
+
+
+def _name_columns(header: list[str], width: int) -> tuple[str, ...]:
+    """The header's names, and made ones for the cells that stand beside the header's last."""
+    if len(header) > MAX_COLUMNS:
+        problem = f"it has {len(header)} columns, and {MAX_COLUMNS} are read at most."
+        raise HeaderUnreadable(problem=problem)
+    beside = min(width, MAX_COLUMNS) - len(header)
+    return name_columns([*header, *[""] * beside])
+
+
+def _rows(sheet: CalamineSheet, errors: Iterator[ErrorCell]) -> Iterator[OpenedRow]:
+    """The rows that have something in them, from the first column that has."""
+    if sheet.start is None:
+        return
+    first_column = sheet.start[1]
+    error = next(errors, None)
+    for row, values in enumerate(sheet.iter_rows()):
+        cells = [value.strip() if type(value) is str else _text(value) for value in values]
+        while error is not None and error[0] <= row:
+            if error[0] == row and 0 <= error[1] - first_column < len(cells):
+                cells[error[1] - first_column] = error[2]
+            error = next(errors, None)
+        while cells and not cells[-1]:
+            cells.pop()
+        if cells:
+            yield row + 1, cells, None
+
+
+def _text(value: Value) -> str:
+    """A cell's value as text."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() and abs(value) < PLAIN_DIGITS_BELOW else repr(value)
+    if isinstance(value, timedelta):
+        minutes, seconds = divmod(round(value.total_seconds()), 60)
+        return f"{minutes // 60:02}:{minutes % 60:02}:{seconds:02}"
+    return str(value) if isinstance(value, int | str) else value.isoformat()
+
+
+@contextmanager
+def _calamine_errors() -> Iterator[None]:
+    try:
+        yield
+    except PasswordError as error:
+        raise FileEncrypted() from error
+    except CalamineError as error:
+        raise FileDamaged(problem="its parts contradict each other.") from error
