@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from ingress.audit import Audit
 from ingress.authentication import Directory, TokenVerifier
@@ -12,6 +13,7 @@ from ingress.database import Database
 from ingress.limits import Limits
 from ingress.multipart import BODY_SECONDS, IDLE_SECONDS
 from ingress.producing import Bell
+from ingress.state import StateStore, make_state
 from ingress.status import Progress
 from ingress.store import Store, open_store
 from sluice.clock import Clock, SystemClock
@@ -27,6 +29,7 @@ class Services:
     clock: Clock
     database: Database
     store: Store
+    state: StateStore
     verifier: TokenVerifier
     directory: Directory
     limits: Limits
@@ -58,6 +61,7 @@ async def open_services(
                 clock=clock,
                 database=database,
                 store=store,
+                state=make_state(settings, partial(database.acting_for, user_id=None), store, clock),
                 verifier=TokenVerifier(settings.jwt_secret.get_secret_value(), clock),
                 directory=Directory(database, clock),
                 limits=Limits(settings, clock),

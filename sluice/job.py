@@ -65,11 +65,18 @@ def transition(current: JobState, target: JobState) -> JobState:
     return target
 
 
-def new_job_id() -> uuid.UUID:
-    """A UUID version 7 (RFC 9562): 48 bits of milliseconds, then 74 random bits, so jobs sort by birth."""
+def new_job_id(version: int = 7) -> uuid.UUID:
+    """A UUID version 7 (RFC 9562): 48 bits of milliseconds, then 74 random bits, so jobs sort by birth.
+
+    The wizard's file ids have to say version 4 (S1-064): the same bits under that number.
+    """
     milliseconds = time.time_ns() // 1_000_000
     random = int.from_bytes(os.urandom(10), "big")
     value = (
-        milliseconds << 80 | 0x7 << 76 | (random >> 68 & 0xFFF) << 64 | 0b10 << 62 | random & (1 << 62) - 1
+        milliseconds << 80
+        | version << 76
+        | (random >> 68 & 0xFFF) << 64
+        | 0b10 << 62
+        | random & (1 << 62) - 1
     )
     return uuid.UUID(int=value)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from sluice.errors import SettingsInvalid
+
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?")
 
 
 class Settings(BaseSettings):
@@ -30,6 +33,12 @@ class Settings(BaseSettings):
     aws_secret_access_key: SecretStr
     s3_bucket_name: Annotated[str, Field(validation_alias=AliasChoices("s3_bucket_name", "aws_bucket_name"))]
     s3_endpoint_url: str | None = None
+    # Where browsers reach the store, when that is another address than ours: presigned URLs name it.
+    s3_public_url: str | None = None
+    # Pages of these origins may upload to the bucket; separated by commas or blanks.
+    upload_origins: str = ""
+    # Where the wizard keeps what lives for an hour.
+    state_backend: Literal["postgres", "objects"] = "postgres"
 
     jwt_secret: SecretStr
     jwt_expires_in: str = "24h"
@@ -69,6 +78,14 @@ class Settings(BaseSettings):
             raise ValueError("must be at least 32 bytes (256 bits)")
         return value
 
+    @field_validator("upload_origins")
+    @classmethod
+    def _origins(cls, value: str) -> str:
+        for origin in value.replace(",", " ").split():
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError("must be origins such as https://app.example.com, without a path")
+        return value
+
     @field_validator("identity_hash_key")
     @classmethod
     def _hexadecimal(cls, value: SecretStr) -> SecretStr:
@@ -84,6 +101,11 @@ class Settings(BaseSettings):
     def identity_secret(self) -> bytes:
         """The 32 bytes of `IDENTITY_HASH_KEY`."""
         return bytes.fromhex(self.identity_hash_key.get_secret_value())
+
+    @property
+    def browser_origins(self) -> tuple[str, ...]:
+        """`UPLOAD_ORIGINS`, one by one."""
+        return tuple(self.upload_origins.replace(",", " ").split())
 
     @property
     def max_file_size_bytes(self) -> int:

@@ -1,4 +1,8 @@
-"""The sweeper: removes stored objects that no job reads, and uploads that were never finished.
+"""The sweeper: what belongs to nobody, what was begun and left, what has expired.
+
+ 1. Files that were announced or analyzed and then left alone are given up: their jobs become cancelled.
+ 2. State that has expired goes: rows, and objects, none of which lives longer than a day.
+ 3. Stored objects that no job reads go, and uploads in parts that were never finished.
 
 An upload is stored before its job is registered, so a process that dies in between leaves an object that
 belongs to nobody. Such an object is known by its age: registration follows storing within seconds, so after
@@ -8,7 +12,7 @@ a day none is on its way any more.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any
@@ -27,7 +31,11 @@ from tasks.outage import all_well, pause
 from tasks.postgres import Connection, connected, statements
 
 PREFIX = "uploads/"
+STATE_PREFIX = "state/"
 KEPT = timedelta(days=1)
+LEFT = KEPT + timedelta(hours=1)
+"""A day beyond the hour for which the wizard remembers a file."""
+ABANDONED = "The file was not imported within a day. Upload it again."
 EVERY_SECONDS = 3600.0
 
 log = structlog.get_logger("sluice.sweeper")
@@ -53,15 +61,45 @@ class Sweeper:
 
     async def sweep(self) -> tuple[int, int]:
         """Remove what is older than a day; how many objects and how many unfinished uploads that were."""
-        before = self._clock.now() - KEPT
+        now = self._clock.now()
+        before = now - KEPT
         async with connected(self._settings) as connection, opened_store(self._settings) as store:
             bucket = self._settings.s3_bucket_name
-            removed = await _remove_orphans(store, bucket, connection, before)
+            abandoned = await _abandon(connection, now)
+            removed = await _remove_expired(store, bucket, before)
+            removed += await _remove_orphans(store, bucket, connection, before)
             aborted = await _abort_unfinished(store, bucket, before)
         all_well(self._telemetry, "database", "store")
-        if removed or aborted:
-            log.info("swept", objects_removed=removed, uploads_aborted=aborted)
+        if removed or aborted or abandoned:
+            log.info("swept", objects_removed=removed, uploads_aborted=aborted, jobs_abandoned=abandoned)
         return removed, aborted
+
+
+async def _abandon(connection: Connection, now: datetime) -> int:
+    """Give up what was left alone, forget its files and expired state; how many jobs that were."""
+    sql = statements("uploads")
+    done = await connection.execute(sql["abandon_uploads"], now - LEFT, now, ABANDONED)
+    await connection.execute(sql["forget_sources"], now - KEPT)
+    await connection.execute(sql["delete_expired_state"], now)
+    # The command's tag, such as "UPDATE 3".
+    return int(done.rpartition(" ")[2])
+
+
+async def _remove_expired(store: Any, bucket: str, before: datetime) -> int:
+    removed = 0
+    pages = store.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=STATE_PREFIX)
+    async for page in pages:
+        old = [each["Key"] for each in page.get("Contents", ()) if each["LastModified"] < before]
+        removed += await _remove(store, bucket, old)
+    return removed
+
+
+async def _remove(store: Any, bucket: str, keys: Sequence[str]) -> int:
+    """Remove up to 1,000 objects, which is what one request takes; how many that were."""
+    if keys:
+        objects = [{"Key": key} for key in keys]
+        await store.delete_objects(Bucket=bucket, Delete={"Objects": objects, "Quiet": True})
+    return len(keys)
 
 
 async def _remove_orphans(store: Any, bucket: str, connection: Connection, before: datetime) -> int:
@@ -74,11 +112,7 @@ async def _remove_orphans(store: Any, bucket: str, connection: Connection, befor
             continue
         registered = await connection.fetch(statements("uploads")["registered_keys"], old)
         orphans = sorted(set(old) - {record["object_key"] for record in registered})
-        if orphans:
-            await store.delete_objects(
-                Bucket=bucket, Delete={"Objects": [{"Key": key} for key in orphans], "Quiet": True}
-            )
-        removed += len(orphans)
+        removed += await _remove(store, bucket, orphans)
     return removed
 
 

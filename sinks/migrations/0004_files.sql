@@ -27,11 +27,12 @@ DROP INDEX idx_import_jobs_unleased;
 CREATE INDEX idx_import_jobs_unleased ON import_jobs (lease_until NULLS FIRST)
     WHERE state IN ('pending', 'processing', 'analyzing');
 
--- What lives for an hour: analysis, its progress, a mapping (K-41).
+-- What lives for an hour: analysis, its progress, a mapping (K-41). The value is JSON as text: it is only ever
+-- read whole, and jsonb takes no U+0000, which cells may hold, and forgets the order of columns.
 CREATE TABLE temporary_state (
     organization_id uuid NOT NULL REFERENCES organizations (id) ON DELETE CASCADE,
     key text NOT NULL,
-    value jsonb NOT NULL,
+    value text NOT NULL,
     expires_at timestamptz NOT NULL,
     PRIMARY KEY (organization_id, key)
 );
