@@ -95,6 +95,31 @@ def show_jobs(jobs: Sequence[Json]) -> None:
     output.console.print(table)
 
 
+def show_undo(job: Json, kept: Sequence[Json]) -> None:
+    """What an undo did, and the first of the contacts that it kept."""
+    undo = job["undo"]
+    lines = (
+        ("reversed", undo["reversed"], "as before the import", "green"),
+        ("kept", undo["kept_edited"], "edited or deleted since", "yellow"),
+        ("kept", undo["kept_colliding"], "their e-mail or phone has a new holder", "yellow"),
+        ("left a list", undo["left_lists"], "nobody else had put them there", "green"),
+    )
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("contacts that were")
+    table.add_column(job["state"], justify="right")
+    table.add_column("")
+    for title, count, meaning, colour in lines:
+        table.add_row(title, f"{count:,}" if count else "·", meaning, style=colour if count else "dim")
+    output.console.print(table)
+    if job.get("reason"):
+        output.say(f"The job is {job['state']}: {job['reason']}")
+    for each in kept:
+        name = each["contact"].get("email") or each["contact"].get("phone") or ""
+        output.say(f"{each['contact_id']} {name}: {each['message']}")
+    if len(kept) < undo["kept_edited"] + undo["kept_colliding"]:
+        output.say(f"The rest is listed at /v1/imports/{job['id']}/undo")
+
+
 def show_rows(rows: Sequence[Json]) -> None:
     """Row, line, outcome, and the reasons of refused rows."""
     table = Table(box=None, pad_edge=False, header_style="bold")

@@ -61,6 +61,15 @@ class Api:
         """The organization's newest jobs."""
         return list((await self._call("GET", "/v1/imports", params={"limit": str(limit)}))["data"])
 
+    async def undo(self, job_id: uuid.UUID) -> Json:
+        """Have an import undone; the job."""
+        return dict((await self._call("POST", f"/v1/imports/{job_id}/undo"))["data"])
+
+    async def kept(self, job_id: uuid.UUID, limit: int) -> list[Json]:
+        """The first contacts that the undo of a job kept."""
+        params = {"limit": str(limit)}
+        return list((await self._call("GET", f"/v1/imports/{job_id}/undo", params=params))["data"])
+
     async def rows(self, job_id: uuid.UUID, outcome: str | None, limit: int) -> AsyncIterator[Json]:
         """A job's rows in order, page after page, up to `limit` of them."""
         params = {"limit": str(min(limit, 500))} | ({"outcome": outcome} if outcome else {})

@@ -33,6 +33,7 @@ COMMANDS: Mapping[str, str] = {
     "import": "cli.commands.imports:import_",
     "jobs": "cli.commands.imports:jobs",
     "rows": "cli.commands.imports:rows",
+    "undo": "cli.commands.undo:undo",
     "dnc": "cli.commands.dnc:dnc",
     "events": "cli.commands.events:events",
     "demo": "cli.demo:demo",

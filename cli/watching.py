@@ -65,6 +65,22 @@ async def follow(api: Api, job: Json, *, quiet: bool) -> Json:
     return job
 
 
+async def follow_undo(api: Api, job: Json, *, quiet: bool) -> Json:
+    """Poll the job until its undo has ended; its last answer."""
+    columns = (TextColumn("undoing"), BarColumn(), MofNCompleteColumn(), TextColumn("contacts"))
+    job_id, delay = uuid.UUID(job["id"]), POLL_SECONDS
+    with Progress(
+        *columns, TimeRemainingColumn(), console=output.errors, transient=True, disable=hidden(quiet)
+    ) as progress:
+        task = progress.add_task("", total=None)
+        while job["state"] == JobState.UNDOING:
+            await asyncio.sleep(delay)
+            delay = min(delay * 1.2, LONGEST_POLL_SECONDS)
+            job = await api.job(job_id)
+            progress.update(task, completed=job["undo"]["done"], total=job["undo"]["total"])
+    return job
+
+
 def expected_rows(job: Json) -> int | None:
     """How many rows the job will have: known at its end, before that from its rate and time left."""
     processed, rate, left = job["processed_rows"], job.get("rate_rows_per_second"), job.get("eta_seconds")

@@ -18,7 +18,7 @@ from ingress import openapi
 from ingress.audit import Caller
 from ingress.authentication import Principal, bearer_token
 from ingress.commands.imports import Imports
-from ingress.doors import contacts_import, health, v1_imports
+from ingress.doors import contacts_import, health, v1_imports, v1_undo
 from ingress.doors.errors import MethodUnknown, PathUnknown, Unexpected, error_response
 from ingress.doors.health import HEALTH, Health
 from ingress.doors.receiving import CALLER, IMPORTS, PRINCIPAL, SERVICES
@@ -58,6 +58,7 @@ def make_app(services: Services) -> web.Application:
             web.get("/docs", openapi.page),
             web.post(contacts_import.PATH, contacts_import.import_contacts),
             *v1_imports.routes(),
+            *v1_undo.routes(),
         ]
     )
     return app

@@ -85,6 +85,41 @@ def _schemas() -> Json:
                 "started_at": _TIME,
                 "completed_at": _TIME,
                 "created_by": _TEXT,
+                "undo": {
+                    **_object(
+                        {
+                            "total": {"type": ["integer", "null"], "description": "Null until counted."},
+                            "done": {**_NUMBER, "description": "Contacts reversed or kept."},
+                            "reversed": _NUMBER,
+                            "kept_edited": {**_NUMBER, "description": "Edited or deleted since."},
+                            "kept_colliding": {**_NUMBER, "description": "Its identity has a new holder."},
+                            "left_lists": {**_NUMBER, "description": "Contacts taken off a list."},
+                        }
+                    ),
+                    "type": ["object", "null"],
+                    "description": "How far its undo is, in contacts; null until one was asked for.",
+                },
+            }
+        ),
+        "KeptContact": _object(
+            {
+                "contact_id": {"type": "string", "format": "uuid"},
+                "reason": {"enum": ["edited", "deleted", "colliding"]},
+                "message": _TEXT,
+                "held_by": {
+                    "type": ["string", "null"],
+                    "description": "Who holds an identity that the contact had before.",
+                },
+                "contact": {"type": "object", "description": "Its name, e-mail and phone as they are now."},
+            }
+        ),
+        "HistoryEvent": _object(
+            {
+                "event": {**_TEXT, "description": "accepted, started, paused, completed, undo_asked, …"},
+                "run": _NUMBER,
+                "at": {"type": "string", "format": "date-time"},
+                "user_id": {"type": ["string", "null"], "description": "Null where a worker did it."},
+                "details": {"type": "object"},
             }
         ),
         "Row": _object(
@@ -265,6 +300,31 @@ def _paths() -> Json:
                 "summary": "Let a paused import go on where it stopped.",
                 "parameters": [job],
                 "responses": _answers(200, _data(_ref("Job")), 403, 404, 409),
+            }
+        },
+        "/v1/imports/{job_id}/undo": {
+            "post": {
+                "operationId": "undoImport",
+                "summary": "Take an ended import back, in the background; what was edited since is kept.",
+                "parameters": [job],
+                "responses": {
+                    **_answers(202, _data(_ref("Job")), 403, 404, 409),
+                    "200": {"description": "It is undone: the import had written nothing."},
+                },
+            },
+            "get": {
+                "operationId": "listKeptContacts",
+                "summary": "The contacts that an undo left as they are, and why.",
+                "parameters": [job, *paging],
+                "responses": _answers(200, _page(_ref("KeptContact")), 404, 422),
+            },
+        },
+        "/v1/imports/{job_id}/history": {
+            "get": {
+                "operationId": "listHistory",
+                "summary": "What happened to an import, in order.",
+                "parameters": [job, *paging],
+                "responses": _answers(200, _page(_ref("HistoryEvent")), 404, 422),
             }
         },
     }

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 
 from sinks.batch import Batch
 from sinks.contract import Applied
 from sinks.judging import Image
 from sluice.avro import schema_text
+from sluice.changes import SOURCES, VALUES, changed_fields, custom_fields
 from sluice.cloudevents import cloud_headers
 from sluice.contact import CUSTOM, DNC_FIELDS, contact_id_prefix, split_tags
 from sluice.events import ContactImported, ContactValues, Lineage
@@ -25,39 +26,11 @@ from sluice.outcome import LETTERS, Outcome
 from sluice.topics import CONTACTS_IMPORTED
 from sluice.transactions import Headers, Record
 
-VALUES = tuple(name for name in ContactValues.__struct_fields__ if name not in ("tags", "custom_fields"))
 TEXTS = tuple(name for name in VALUES if name not in DNC_FIELDS)
 """The optional texts of an event's contact, in its order: they come first."""
-SOURCES: Mapping[str, str] = {"phone": "phone_formatted", "phone_as_given": "phone"}
-"""Event field to contact field, where the names differ: in events `phone` is the E.164 number."""
-NAMES: Mapping[str, str] = {source: name for name, source in SOURCES.items()}
 
 CREATED = LETTERS[Outcome.CREATED]
 WRITTEN = frozenset({CREATED, LETTERS[Outcome.UPDATED], LETTERS[Outcome.MERGED]})
-
-
-def contact_values(values: Mapping[str, str]) -> ContactValues:
-    """A contact's content as public events carry it."""
-    plain = {name: values.get(SOURCES.get(name, name)) or None for name in VALUES}
-    return ContactValues(
-        **{**plain, "do_not_call": bool(plain["do_not_call"])},  # type: ignore[arg-type]
-        tags=split_tags(values.get("tags", "")),
-        custom_fields=custom_fields(values),
-    )
-
-
-def custom_fields(values: Mapping[str, str]) -> dict[str, str]:
-    """The custom fields of a content, under their own names."""
-    return {
-        name.removeprefix(CUSTOM): value
-        for name, value in values.items()
-        if value and name.startswith(CUSTOM)
-    }
-
-
-def changed_fields(names: Sequence[str]) -> list[str]:
-    """Changed contact fields by the names that events use."""
-    return [NAMES.get(name, name) for name in names]
 
 
 def event_id(job_id: uuid.UUID, run: int, row_no: int) -> str:

@@ -16,9 +16,9 @@ from asyncpg.pgproto import pgproto
 
 from sinks.batch import Job, to_milliseconds
 from sinks.created import moment, organization_held
-from sinks.imported_events import changed_fields, contact_values
 from sinks.queries import SQL
 from sinks.reading import Connection, StoredContacts
+from sluice.changes import changed_fields, contact_values
 from sluice.contact import (
     CUSTOM,
     DNC_FIELDS,
@@ -197,7 +197,7 @@ async def join_list(connection: Connection, job: Job, contacts: Iterable[Contact
     ids = [as_uuid(contact) for contact in sorted(set(contacts))]
     if ids and job.target_list_id is not None:
         await connection.execute(
-            SQL["join_list"], job.organization_id, ids, job.target_list_id, job.created_by
+            SQL["join_list"], job.organization_id, ids, job.target_list_id, job.created_by, job.id
         )
 
 

@@ -6,6 +6,7 @@ SluiceError
 │   ├── FileRefused             what was uploaded is no usable contact file
 │   ├── AuthenticationFailed, PermissionDenied, OrganizationMismatch
 │   ├── NotFound, RateLimited, OptionInvalid, MappingInvalid, TransitionRefused
+│   │                           (NotEnded, AlreadyUndone: what refuses an undo)
 │   └── ...
 ├── RowRejected                 one row cannot be processed, the batch goes on
 ├── MessageUndecodable          one message cannot be decoded: a dead letter
@@ -92,6 +93,14 @@ class TransitionRefused(Refused):
 
     code = "CONFLICT"
     status = 409
+
+
+class NotEnded(TransitionRefused):
+    """The import is {state}, so it cannot be undone yet. Wait for its end, or cancel it first."""
+
+
+class AlreadyUndone(TransitionRefused):
+    """The import has been undone already. What was kept of it is listed under /v1/imports/{job_id}/undo."""
 
 
 class OptionInvalid(Refused):

@@ -50,7 +50,9 @@ TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
 }
 del S
 
-ENDED = frozenset({JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED, JobState.UNDONE})
+ENDED = frozenset(
+    {JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED, JobState.UNDOING, JobState.UNDONE}
+)
 """States in which no row of the job is on its way."""
 
 

@@ -58,6 +58,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("sluice_publish_seconds", "histogram", "One Kafka transaction."),
     Metric("sluice_events_published_total", "counter", "Contact events committed."),
     Metric("sluice_writes_fenced_total", "counter", "Writes refused because the partition had moved on."),
+    # tasks: what an undo did. `result` is reversed, edited, deleted or colliding.
+    Metric("sluice_undone_contacts_total", "counter", "Contacts that an undo came to.", ("result",)),
     # everywhere: a dependency that is waited for.
     Metric("sluice_waiting", "gauge", "1 while a dependency is waited for.", ("dependency",)),
     Metric("sluice_outbox_events_total", "counter", "Outbox records relayed.", ("topic",)),

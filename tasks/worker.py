@@ -1,4 +1,4 @@
-"""The tasks role: background work that is no import. The outbox relay and the sweeper so far."""
+"""The tasks role: background work that is no import. The outbox relay, the sweeper, undo."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from sluice.telemetry import Telemetry, configure_logging, serve_metrics
 from tasks.outage import Waiting
 from tasks.relay import Relay
 from tasks.sweeper import Sweeper
+from tasks.undo.work import Undo
 
 STOP_SECONDS = 5.0
 """How long work may go on after SIGTERM before it is cut off; what is cut off is repeated later."""
@@ -51,9 +52,11 @@ class Worker:
         metrics = await serve_metrics(self._telemetry, host, port, self.facts)
         waiting = Waiting(self._telemetry, self._clock, stopping)
         sweeper = Sweeper(self._settings, self._clock, self._telemetry)
+        undo = Undo(self._settings, self._clock, self._telemetry)
         works = [
             asyncio.create_task(waiting.keep_running("relay", lambda: self._relay_session(stopping))),
             asyncio.create_task(waiting.keep_running("sweeper", lambda: sweeper.run(stopping))),
+            asyncio.create_task(waiting.keep_running("undo", lambda: undo.run(stopping))),
         ]
         try:
             await _first_failure_or_stop(works, stopping)

@@ -17,6 +17,22 @@ from sluice.outcome import Outcome
 
 
 @dataclass(frozen=True, slots=True)
+class Undo:
+    """How far the undo of a job is, in contacts; `left_lists` counts those that were taken off a list."""
+
+    total: int | None
+    reversed: int
+    kept_edited: int
+    kept_colliding: int
+    left_lists: int
+
+    @property
+    def done(self) -> int:
+        """Contacts that are reversed or kept."""
+        return self.reversed + self.kept_edited + self.kept_colliding
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """A job at one moment. `counts` has every outcome; rows that are staged have none yet."""
 
@@ -42,6 +58,7 @@ class Job:
     completed_at: datetime | None
     cancel_requested: bool
     measured_rate: float | None = None
+    undo: Undo | None = None
 
     @property
     def ended(self) -> bool:
@@ -106,6 +123,20 @@ def job_of(row: Record) -> Job:
         started_at=row["started_at"],
         completed_at=row["completed_at"],
         cancel_requested=row["cancel_requested_at"] is not None,
+        undo=_undo_of(row),
+    )
+
+
+def _undo_of(row: Record) -> Undo | None:
+    """Null until an undo was asked for."""
+    if row["undo_asked_at"] is None:
+        return None
+    return Undo(
+        row["undo_total"],
+        row["undo_reversed"],
+        row["undo_kept_edited"],
+        row["undo_kept_colliding"],
+        row["undo_left_lists"],
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from aiohttp import web
 
 from ingress.commands.errors_file import errors_file
-from ingress.commands.jobs import Job
+from ingress.commands.jobs import Job, Undo
 from ingress.commands.options import V1_IMPORTS
 from ingress.commands.rows import PENDING, RowResult, Rows
 from ingress.doors.receiving import CALLER, IMPORTS, PRINCIPAL, SERVICES, receive
@@ -39,9 +39,9 @@ async def create(request: web.Request) -> web.Response:
 
 async def list_all(request: web.Request) -> web.Response:
     """The organization's imports, newest first."""
-    limit = _limit(request, MAX_JOBS)
+    limit = limit_of(request, MAX_JOBS)
     cursor = request.query.get("cursor")
-    before = None if cursor is None else _uuid(cursor, "cursor")
+    before = None if cursor is None else cursor_of(cursor, "cursor")
     state = _choice(request, "state", {each.value: each for each in JobState})
     jobs = await request.app[IMPORTS].list(request[PRINCIPAL], before=before, state=state, limit=limit)
     now = request.app[SERVICES].clock.now()
@@ -53,19 +53,19 @@ async def list_all(request: web.Request) -> web.Response:
 
 async def get(request: web.Request) -> web.Response:
     """One import."""
-    job = await request.app[IMPORTS].get(request[PRINCIPAL], _job_id(request))
+    job = await request.app[IMPORTS].get(request[PRINCIPAL], job_id_of(request))
     return web.json_response({"data": job_json(job, request.app[SERVICES].clock.now())})
 
 
 async def rows(request: web.Request) -> web.Response:
     """The rows of an import, in order, of one outcome or of any."""
     principal, services = request[PRINCIPAL], request.app[SERVICES]
-    limit = _limit(request, MAX_ROWS)
-    behind = _number(request, "cursor", 0, 0, 2**31 - 1)
+    limit = limit_of(request, MAX_ROWS)
+    behind = number_of(request, "cursor", 0, 0, 2**31 - 1)
     choices: dict[str, Outcome | None] = {each.value: each for each in Outcome}
     wanted = request.query.get("outcome")
     outcome = _choice(request, "outcome", choices | {PENDING: None})
-    job = await request.app[IMPORTS].get_stored(principal, _job_id(request))
+    job = await request.app[IMPORTS].get_stored(principal, job_id_of(request))
     found = await Rows(services).page(
         principal, job, behind=behind, limit=limit, outcomes=() if wanted is None else (outcome,)
     )
@@ -78,7 +78,7 @@ async def rows(request: web.Request) -> web.Response:
 async def row(request: web.Request) -> web.Response:
     """Where one row went."""
     principal = request[PRINCIPAL]
-    job = await request.app[IMPORTS].get_stored(principal, _job_id(request))
+    job = await request.app[IMPORTS].get_stored(principal, job_id_of(request))
     text = request.match_info["row_no"]
     row_no = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
     if row_no < 1:
@@ -90,7 +90,7 @@ async def row(request: web.Request) -> web.Response:
 async def errors_csv(request: web.Request) -> web.StreamResponse:
     """The refused rows as a file to be mended, sent as it is read."""
     principal = request[PRINCIPAL]
-    job = await request.app[IMPORTS].get_stored(principal, _job_id(request))
+    job = await request.app[IMPORTS].get_stored(principal, job_id_of(request))
     pieces = errors_file(job.id, Rows(request.app[SERVICES]).refused(principal, job))
     # The first piece is made before the answer begins, so an outage is still told by its status.
     first = await anext(pieces)
@@ -111,23 +111,23 @@ async def errors_csv(request: web.Request) -> web.StreamResponse:
 
 async def cancel(request: web.Request) -> web.Response:
     """Ask that an import ends: 200 when it is cancelled, 202 while it is about to be."""
-    job = await request.app[IMPORTS].cancel(request[PRINCIPAL], _job_id(request))
-    return _done(request, "import_cancelled", job, status=200 if job.ended else 202)
+    job = await request.app[IMPORTS].cancel(request[PRINCIPAL], job_id_of(request))
+    return acted(request, "import_cancelled", job, status=200 if job.ended else 202)
 
 
 async def pause(request: web.Request) -> web.Response:
     """Send no more of an import until it is resumed."""
-    job = await request.app[IMPORTS].pause(request[PRINCIPAL], _job_id(request))
-    return _done(request, "import_paused", job)
+    job = await request.app[IMPORTS].pause(request[PRINCIPAL], job_id_of(request))
+    return acted(request, "import_paused", job)
 
 
 async def resume(request: web.Request) -> web.Response:
     """Let a paused import go on."""
-    job = await request.app[IMPORTS].resume(request[PRINCIPAL], _job_id(request))
-    return _done(request, "import_resumed", job)
+    job = await request.app[IMPORTS].resume(request[PRINCIPAL], job_id_of(request))
+    return acted(request, "import_resumed", job)
 
 
-def _done(request: web.Request, action: str, job: Job, status: int = 200) -> web.Response:
+def acted(request: web.Request, action: str, job: Job, status: int = 200) -> web.Response:
     """The job that was acted upon, with its entry in the audit log."""
     principal, services = request[PRINCIPAL], request.app[SERVICES]
     services.audit.record(
@@ -160,10 +160,23 @@ def job_json(job: Job, now: datetime) -> dict[str, Any]:
         "eta_seconds": job.eta_seconds(now),
         "cancel_requested": job.cancel_requested,
         "timings": _timings(job, now),
-        "created_at": _time(job.created_at),
-        "started_at": _time(job.started_at),
-        "completed_at": _time(job.completed_at),
+        "created_at": time_text(job.created_at),
+        "started_at": time_text(job.started_at),
+        "completed_at": time_text(job.completed_at),
         "created_by": str(job.created_by),
+        "undo": None if job.undo is None else undo_json(job.undo),
+    }
+
+
+def undo_json(undo: Undo) -> dict[str, int | None]:
+    """How far an undo is; `total` is null until it was counted."""
+    return {
+        "total": undo.total,
+        "done": undo.done,
+        "reversed": undo.reversed,
+        "kept_edited": undo.kept_edited,
+        "kept_colliding": undo.kept_colliding,
+        "left_lists": undo.left_lists,
     }
 
 
@@ -196,29 +209,34 @@ def _seconds(start: datetime, end: datetime) -> float:
     return round(max(0.0, (end - start).total_seconds()), 3)
 
 
-def _time(moment: datetime | None) -> str | None:
+def time_text(moment: datetime | None) -> str | None:
+    """A time as `/v1` tells it, to the millisecond."""
     return None if moment is None else moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _job_id(request: web.Request) -> uuid.UUID:
+def job_id_of(request: web.Request) -> uuid.UUID:
+    """The job that the path names, with or without `file_`. Raises NotFound for what cannot be one."""
     try:
         return uuid.UUID(request.match_info["job_id"].removeprefix("file_"))
     except ValueError:
         raise NotFound(what="import") from None
 
 
-def _uuid(text: str, field: str) -> uuid.UUID:
+def cursor_of(text: str, field: str) -> uuid.UUID:
+    """A page's cursor that is an id. Raises OptionInvalid."""
     try:
         return uuid.UUID(text)
     except ValueError:
         raise OptionInvalid(field=field, value=text[:100], allowed="the next_cursor of a page") from None
 
 
-def _limit(request: web.Request, most: int) -> int:
-    return _number(request, "limit", PAGE, 1, most)
+def limit_of(request: web.Request, most: int) -> int:
+    """How many a page is to hold. Raises OptionInvalid."""
+    return number_of(request, "limit", PAGE, 1, most)
 
 
-def _number(request: web.Request, field: str, default: int, least: int, most: int) -> int:
+def number_of(request: web.Request, field: str, default: int, least: int, most: int) -> int:
+    """A number from the query. Raises OptionInvalid."""
     text = request.query.get(field)
     if text is None:
         return default

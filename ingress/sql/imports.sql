@@ -71,6 +71,35 @@ RETURNING *
 UPDATE import_jobs SET state = 'processing', updated_at = now() WHERE id = $1 AND state = 'paused'
 RETURNING *
 
+-- undo_job --
+-- Whoever runs the tasks role does it. An undo that was given up goes on, and says so no longer.
+UPDATE import_jobs SET
+    state = 'undoing', reason = CASE WHEN undo_asked_at IS NULL THEN reason END,
+    undo_asked_at = coalesce(undo_asked_at, $2), updated_at = now()
+WHERE id = $1 AND state IN ('completed', 'failed', 'cancelled')
+RETURNING *
+
+-- undo_nothing --
+-- A job that wrote nothing (contacts that it made have ids from $2 to $3) is undone at once.
+UPDATE import_jobs j SET state = 'undone', undo_total = 0
+WHERE id = $1 AND state = 'undoing' AND undo_total IS NULL
+    AND NOT EXISTS (SELECT FROM contacts WHERE organization_id = j.organization_id AND id BETWEEN $2 AND $3)
+    AND NOT EXISTS (SELECT FROM contact_before_images WHERE job_id = j.id)
+    AND NOT EXISTS (SELECT FROM contact_list_memberships WHERE job_id = j.id)
+RETURNING *
+
+-- kept_by_undo --
+-- Contacts that an undo left as they are, with what they are called now, behind contact $2.
+SELECT k.contact_id, k.reason, k.held_by, c.first_name, c.last_name, c.email, c.phone_formatted
+FROM import_undo_kept k LEFT JOIN contacts c ON c.id = k.contact_id
+WHERE k.job_id = $1 AND ($2::uuid IS NULL OR k.contact_id > $2)
+ORDER BY k.contact_id LIMIT $3
+
+-- history --
+-- What happened to a job, behind event $2.
+SELECT id, event, run, user_id, details, at FROM import_history
+WHERE job_id = $1 AND id > $2 ORDER BY id LIMIT $3
+
 -- job_parts --
 -- Where the values of rows are read back from.
 SELECT part_no, object_key, etag, format FROM import_parts WHERE job_id = $1 AND part_no = ANY ($2)

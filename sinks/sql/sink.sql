@@ -90,12 +90,18 @@ SELECT set_config('session_replication_role', 'origin', true)
 
 -- keep_before_images --
 -- What a job found, once per contact; the version it leaves is kept up to date. Empty: the job made it itself.
-INSERT INTO contact_before_images (organization_id, job_id, contact_id, image, left_version, batch_no)
-SELECT $1, $2, c.id, CASE WHEN touched.own THEN '{}' ELSE to_jsonb(c) END, touched.version, touched.batch_no
+-- Where the version is not the one that the job left last (1 when it made the contact), somebody edited it since.
+INSERT INTO contact_before_images AS held
+    (organization_id, job_id, contact_id, image, left_version, batch_no, edited)
+SELECT $1, $2, c.id, CASE WHEN touched.own THEN '{}' ELSE to_jsonb(c) END, touched.version, touched.batch_no,
+       touched.own AND c.version <> 1
 FROM unnest($3::uuid[], $4::bigint[], $5::bigint[], $6::boolean[]) AS touched (id, version, batch_no, own)
 JOIN contacts c ON c.id = touched.id
 WHERE c.organization_id = $1
-ON CONFLICT (job_id, contact_id) DO UPDATE SET left_version = EXCLUDED.left_version
+ON CONFLICT (job_id, contact_id) DO UPDATE SET
+    left_version = EXCLUDED.left_version,
+    edited = held.edited OR held.left_version <> (
+        SELECT c.version FROM contacts c WHERE c.id = EXCLUDED.contact_id AND c.organization_id = $1)
 
 -- keep_own_versions --
 -- Contacts that a job made and changed again before they were first stored: the version it leaves.
@@ -131,16 +137,19 @@ FROM unnest(
 WHERE c.id = n.id AND c.organization_id = $1
 
 -- join_list --
--- Contacts that rows ended at, on the list that the job names, if it is still there; who is on it stays.
+-- Contacts that rows ended at, on the list that the job names, if it is still there; who is on it stays. Whoever
+-- is put there by one job alone can be taken off again by its undo: a second one makes it nobody's.
 WITH joined AS (
-    INSERT INTO contact_list_memberships (organization_id, contact_id, list_id, added_by)
-    SELECT $1, c, $3, $4 FROM unnest($2::uuid[]) AS c
+    INSERT INTO contact_list_memberships AS held (organization_id, contact_id, list_id, added_by, job_id)
+    SELECT $1, c, $3, $4, $5 FROM unnest($2::uuid[]) AS c
     WHERE EXISTS (SELECT FROM contact_lists WHERE organization_id = $1 AND id = $3 FOR NO KEY UPDATE)
-    ON CONFLICT (contact_id, list_id) DO NOTHING
-    RETURNING 1
+    ON CONFLICT (contact_id, list_id) DO UPDATE SET job_id = NULL
+        WHERE held.job_id <> EXCLUDED.job_id
+    RETURNING held.job_id
 )
-UPDATE contact_lists SET contact_count = contact_count + (SELECT count(*) FROM joined), updated_at = now()
-WHERE organization_id = $1 AND id = $3 AND EXISTS (SELECT FROM joined)
+UPDATE contact_lists SET
+    contact_count = contact_count + (SELECT count(*) FROM joined WHERE job_id IS NOT NULL), updated_at = now()
+WHERE organization_id = $1 AND id = $3 AND EXISTS (SELECT FROM joined WHERE job_id IS NOT NULL)
 
 -- announce --
 -- Records that the relay sends to Kafka: in this transaction or not at all.

@@ -17,7 +17,6 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from sinks.reading import contact_of
 from sluice.broker import partition_of
 from sluice.contact import (
     CONTACTS,
@@ -29,6 +28,7 @@ from sluice.contact import (
 )
 from sluice.events import ContactChanged, IdentitiesChanged, IdentityChange
 from sluice.settings import Settings
+from sluice.stored import contact_of
 from sluice.topics import CONTACTS_CHANGED, IDENTITIES_CHANGED, PARTITIONS
 
 TABLE = """

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from sinks.batch import Batch, Position, batch_of
 from sinks.contract import Applied
-from sinks.imported_events import CREATED, ImportedEvents, avro_long, changed_fields, contact_values, event_id
+from sinks.imported_events import CREATED, ImportedEvents, avro_long, event_id
+from sluice.changes import changed_fields, contact_values
 from sluice.contact import contact_id
 from sluice.events import ContactImported, DncMark, Lineage
 from sluice.job import new_job_id
