@@ -26,9 +26,9 @@ from tasks.undo.work import Undo
 from tests.integration.sink_world import Given, ImportJob, World
 
 CONTENT = (
-    "first_name, last_name, email, phone, phone_formatted, company, title, address, city, state, zip, country, tags,"
-    " custom_fields, status, source, notes, last_contact_date, do_not_call, dnc_list_id, dnc_reason, fingerprint,"
-    " modified_at"
+    "first_name, last_name, email, phone, phone_formatted, company, title, address, city, state, zip,"
+    " country, tags, custom_fields, status, source, notes, last_contact_date, do_not_call, dnc_list_id,"
+    " dnc_reason, fingerprint, modified_at"
 )
 
 State = dict[uuid.UUID, tuple[dict[str, Any], int]]
@@ -37,7 +37,7 @@ State = dict[uuid.UUID, tuple[dict[str, Any], int]]
 
 @dataclass
 class Seen:
-    """One job as the model saw it: contacts before its first touch (None: it made them), and its last marks."""
+    """One job as the model saw it: contacts before its first touch, None for its own, and its last marks."""
 
     before: dict[uuid.UUID, tuple[dict[str, Any], object] | None] = field(default_factory=dict)
     left: dict[uuid.UUID, object] = field(default_factory=dict)
@@ -86,13 +86,8 @@ class UndoWorld:
         rows = await self.connection.fetch(
             f"SELECT id, version, {CONTENT} FROM contacts WHERE organization_id = $1", self.organization_id
         )
-        return {
-            row["id"]: (
-                {name: row[name] for name in row.keys() if name not in ("id", "version")},
-                row["version"],
-            )
-            for row in rows
-        }
+        contacts = [dict(row) for row in rows]
+        return {each.pop("id"): (each, each.pop("version")) for each in contacts}
 
     async def write(self, job: ImportJob, rows: Sequence[Given], end: str = "") -> None:
         """One batch of a job, seen by the model."""
@@ -143,7 +138,8 @@ class UndoWorld:
         given = {name: value for name, value in values.items() if value}
         with suppress(asyncpg.UniqueViolationError):
             made = await self.connection.fetchval(
-                "INSERT INTO contacts (organization_id, created_by, email, phone, phone_formatted, fingerprint)"
+                "INSERT INTO contacts"
+                " (organization_id, created_by, email, phone, phone_formatted, fingerprint)"
                 " VALUES ($1, $1, $2, $3, $3, $4) RETURNING id",
                 self.organization_id,
                 email,
