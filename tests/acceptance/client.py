@@ -19,7 +19,7 @@ from sluice.outcome import BY_LETTER
 from tests.acceptance.oracle import Job
 from tests.integration.stack import LocalStack
 
-ENDED = {"completed", "failed", "cancelled"}
+ENDED = {"completed", "failed", "cancelled", "undone"}
 
 
 @dataclass
@@ -57,6 +57,12 @@ class Tenant:
                 return dict(job)
             assert time.monotonic() < deadline, f"job {job_id} hangs: {job}"
             await asyncio.sleep(0.05)
+
+    async def undo(self, job_id: str, timeout_seconds: float = 120) -> dict[str, Any]:
+        """Ask for the undo of a job that wrote something; the job when that has ended."""
+        async with self.session.post(f"{self.api}/v1/imports/{job_id}/undo", headers=self.headers) as answer:
+            assert answer.status == 202, await answer.text()
+        return await self.wait(job_id, timeout_seconds)
 
     @property
     def headers(self) -> dict[str, str]:
