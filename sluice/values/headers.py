@@ -17,6 +17,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from sluice.contact import CUSTOM
 from sluice.errors import MappingInvalid
 from sluice.values.aliases import aliases
 
@@ -29,8 +30,13 @@ SOURCE_FIELDS = frozenset(_ALIASES)
 """What a column can hold: the contact's own fields, `full_name`, `modified_at` and `provider_id`."""
 
 
-def _key(header: str) -> str:
-    decomposed = unicodedata.normalize("NFKD", header).casefold()
+# Letters that Unicode does not decompose and people type without their stroke.
+_UNSTROKED = str.maketrans({"ı": "i", "ł": "l", "ø": "o", "đ": "d", "æ": "ae", "œ": "oe"})
+
+
+def header_key(header: str) -> str:
+    """What is compared of a header: its letters and digits, without case, accents and strokes."""
+    decomposed = unicodedata.normalize("NFKD", header).casefold().translate(_UNSTROKED)
     return "".join(c for c in decomposed if c.isalnum())
 
 
@@ -43,7 +49,7 @@ def _table() -> dict[str, _Alias]:
     table: dict[str, _Alias] = {}
     for field, headers in _ALIASES.items():
         for rank, alias in enumerate(headers):
-            table.setdefault(_key(alias), _Alias(field, rank))
+            table.setdefault(header_key(alias), _Alias(field, rank))
     return table
 
 
@@ -54,10 +60,16 @@ _MAX_HEADER = 100
 
 
 def _alias(header: str) -> _Alias | None:
-    return _TABLE.get(_key(header)) if len(header) <= _MAX_HEADER else None
+    return _TABLE.get(header_key(header)) if len(header) <= _MAX_HEADER else None
 
 
-_BARE_NAMES = frozenset(_key(name) for name in ("Name", "Nom", "Nombre", "Nome"))
+_BARE_NAMES = frozenset(
+    header_key(name)
+    for name in (
+        *("Name", "Nom", "Nombre", "Nome", "Naam", "Namn", "Navn", "Nimi", "İsim", "Ad"),
+        *("Jméno", "Meno", "Név", "Nume", "الاسم", "שם"),
+    )
+)
 
 
 class ColumnPlan(NamedTuple):
@@ -100,7 +112,7 @@ def _best_claims(columns: Sequence[str]) -> dict[str, int]:
     claims = {field: index for field, (_, index) in best.items()}
     name = claims.get(FULL_NAME)
     missing = {"first_name", "last_name"} - claims.keys()
-    if name is not None and _key(columns[name]) in _BARE_NAMES and len(missing) == 1:
+    if name is not None and header_key(columns[name]) in _BARE_NAMES and len(missing) == 1:
         claims[missing.pop()] = claims.pop(FULL_NAME)
     return claims
 
@@ -109,11 +121,11 @@ def _map_explicitly(columns: Sequence[str], explicit: Mapping[str, str | None]) 
     fields: list[str | None] = [None] * len(columns)
     unmapped = dict.fromkeys(range(len(columns)))
     for header, wanted in explicit.items():
-        index = _index_of(header, columns)
+        index = column_index(header, columns)
         unmapped.pop(index, None)
         if not (wanted or "").strip():
             continue
-        field = _named_field(wanted or "")
+        field = named_field(wanted or "")
         if field in fields:
             both = f'"{shown(columns[fields.index(field)])}" and "{shown(header)}"'
             raise MappingInvalid(problem=f'Columns {both} are both mapped to "{field}".')
@@ -121,13 +133,18 @@ def _map_explicitly(columns: Sequence[str], explicit: Mapping[str, str | None]) 
     return ColumnPlan(tuple(fields), tuple(unmapped))
 
 
-def _index_of(header: str, columns: Sequence[str]) -> int:
-    """The column with this header, to the letter or else but for blanks around it."""
+def column_index(header: str, columns: Sequence[str]) -> int:
+    """The column with this header, to the letter or else but for blanks around it. Raises MappingInvalid."""
     for wanted, found in ((header, columns), (header.strip(), [column.strip() for column in columns])):
         if wanted in found:
             return found.index(wanted)
     known = ", ".join(f'"{shown(column)}"' for column in columns[:20])
     raise MappingInvalid(problem=f'The mapping names the column "{shown(header)}", but the file has {known}.')
+
+
+def is_storable(name: str) -> bool:
+    """Whether a custom field may have this name."""
+    return name.isprintable() and 0 < len(name) <= _MAX_HEADER
 
 
 def shown(name: str) -> str:
@@ -136,16 +153,28 @@ def shown(name: str) -> str:
 
 
 # The spellings of K-10, which a caller may use for the field's own name.
-_SPELLINGS = {_key(field): field for field in SOURCE_FIELDS} | {"zipcode": "zip", "phonenumber": "phone"}
+_SPELLINGS = {header_key(field): field for field in SOURCE_FIELDS} | {
+    "zipcode": "zip",
+    "phonenumber": "phone",
+}
 
 
-def _named_field(name: str) -> str:
-    if found := _SPELLINGS.get(_key(name)):
+def named_field(name: str) -> str:
+    """The field of this name, in any spelling of K-10, or the custom field. Raises MappingInvalid."""
+    if name.startswith(CUSTOM) and is_storable(custom := name.removeprefix(CUSTOM).strip()):
+        return f"{CUSTOM}{custom}"
+    if found := _SPELLINGS.get(header_key(name)):
         return found
     known = ", ".join(sorted(SOURCE_FIELDS))
     raise MappingInvalid(
-        problem=f'The mapping names the field "{shown(name)}", which does not exist. Use one of {known}.'
+        problem=f'The mapping names the field "{shown(name)}", which does not exist. Use one of {known}, or '
+        f"{CUSTOM} and a name."
     )
+
+
+def is_own_name(header: str, field: str) -> bool:
+    """Whether a header is the field's own name, in any spelling of K-10."""
+    return _SPELLINGS.get(header_key(header)) == field
 
 
 _PARTICLES = frozenset(

@@ -121,6 +121,55 @@ EXPORTS = {
         address, Cidade = city, Estado = state, CEP = zip, País = country, Celular = phone, E-mail =
         email
     """,
+    "italian": """
+        Nome = first_name, Cognome = last_name, Azienda = company, Indirizzo = address, CAP = zip, Città =
+        city, Provincia = state, Paese = country, Cellulare = phone, Indirizzo e-mail = email, Note = notes
+    """,
+    "dutch": """
+        Voornaam = first_name, Achternaam = last_name, Bedrijf = company, Functie = title, Straat =
+        address, Postcode = zip, Woonplaats = city, Land = country, Mobiele telefoon = phone, E-mailadres =
+        email, Opmerkingen = notes
+    """,
+    "polish": """
+        Imię = first_name, Nazwisko = last_name, Firma = company, Stanowisko = title, Ulica = address, Kod
+        pocztowy = zip, Miejscowość = city, Województwo = state, Kraj = country, Telefon komórkowy = phone,
+        Adres e-mail = email, Uwagi = notes
+    """,
+    "turkish": """
+        Ad = first_name, SOYADI = last_name, Şirket = company, Unvan = title, Adres = address, Posta kodu =
+        zip, Şehir = city, Ülke = country, Cep telefonu = phone, E-posta adresi = email, Notlar = notes
+    """,
+    "swedish": """
+        Förnamn = first_name, Efternamn = last_name, Företag = company, Gatuadress = address, Postnummer =
+        zip, Ort = city, Land = country, Mobilnummer = phone, E-post = email, Anteckningar = notes
+    """,
+    "czech": """
+        Jméno = first_name, Příjmení = last_name, Společnost = company, Ulice = address, PSČ = zip, Město =
+        city, Země = country, Telefon = phone, E-mail = email, Poznámka = notes
+    """,
+    "russian": """
+        Имя = first_name, Фамилия = last_name, Компания = company, Должность = title, Адрес = address,
+        Индекс = zip, Город = city, Страна = country, Мобильный телефон = phone, Электронная почта = email
+    """,
+    "chinese": """
+        姓 = last_name, 名 = first_name, 公司 = company, 职位 = title, 地址 = address, 邮编 = zip, 城市 = city,
+        国家 = country, 手机 = phone, 电子邮箱 = email, 备注 = notes
+    """,
+    "japanese": """
+        氏名 = full_name, 会社名 = company, 役職 = title, 住所 = address, 郵便番号 = zip, 携帯電話 = phone,
+        メールアドレス = email
+    """,
+    "outlook_german": """
+        Anrede, Vorname = first_name, Nachname = last_name, Firma = company, Position = title, Straße
+        geschäftlich = address, Ort geschäftlich = city, Postleitzahl geschäftlich = zip, Land/Region
+        geschäftlich = country, Telefon geschäftlich, Mobiltelefon = phone, Fax geschäftlich, E-Mail-Adresse
+        = email, Kategorien = tags, Notizen = notes
+    """,
+    "outlook_french": """
+        Prénom = first_name, Nom = last_name, Société = company, Rue (bureau) = address, Ville (bureau) =
+        city, Code postal (bureau) = zip, Pays/Région (bureau) = country, Télécopie (bureau), Téléphone
+        (bureau), Tél. mobile = phone, Adresse de messagerie = email, Catégories = tags, Notes = notes
+    """,
 }
 
 
