@@ -12,7 +12,7 @@ from sluice import events
 from sluice.contact import CUSTOM, FIELDS, TARGETS
 from sluice.errors import MessageUndecodable
 from sluice.events import DncMark, RowsResolved
-from sluice.job import JobState
+from sluice.job import JobState, RunKind
 from sluice.outcome import Drop, FieldFault, Outcome
 from sluice.rules import MatchOn, OnDuplicate, Policy, Row
 
@@ -134,10 +134,19 @@ class Job:
     rows_read: int = 0
     rows_staged: int = 0
     counts: dict[Outcome, int] = field(default_factory=dict)
+    run_kind: RunKind = RunKind.IMPORT
+    ended_as: JobState | None = None
+    ended_reason: str | None = None
+    """In a further run: how the import itself ended."""
 
     @property
     def is_dry_run(self) -> bool:
         return bool(self.options.get("dry_run"))
+
+    @property
+    def is_further_run(self) -> bool:
+        """Whether its rows have outcomes already, which this run replaces."""
+        return self.run_kind is not RunKind.IMPORT
 
     @property
     def is_staged(self) -> bool:

@@ -17,8 +17,8 @@ from sinks.judging import Image, Result
 from sinks.queries import SQL
 from sinks.reading import Connection
 from sluice.events import BatchApplied, SourcePosition
-from sluice.job import ENDED, JobState
-from sluice.outcome import BY_LETTER, LETTERS, FieldFault, Outcome
+from sluice.job import ENDED, JobState, RunKind
+from sluice.outcome import BY_LETTER, ELSEWHERE, LETTERS, FieldFault, Outcome
 
 CANCELLED = LETTERS[Outcome.CANCELLED]
 _images = msgspec.msgpack.Decoder(dict[int, Image])
@@ -58,7 +58,8 @@ def admit(batch: Batch, job: Job | None) -> Verdict:
     if message.is_last:
         # From here on nothing of this run is accepted any more, in this group or another.
         job.state, job.reason = _ended(batch, job)
-    if job.cancel_requested or (job.state in (JobState.CANCELLED, JobState.FAILED) and job.is_staged):
+    ended_early = message.is_last and message.end_state != JobState.COMPLETED
+    if job.cancel_requested or (ended_early and job.is_staged):
         return Verdict.CANCEL
     if job.is_staged:
         return Verdict.JUDGE if message.is_last else Verdict.STAGE
@@ -66,10 +67,19 @@ def admit(batch: Batch, job: Job | None) -> Verdict:
 
 
 def _ended(batch: Batch, job: Job) -> tuple[JobState, str | None]:
-    if job.cancel_requested:
-        return JobState.CANCELLED, batch.message.end_reason or "Cancelled on request."
-    reason = batch.message.end_reason.replace("\x00", "\ufffd")
-    return JobState(batch.message.end_state), reason or None
+    state = JobState.CANCELLED if job.cancel_requested else JobState(batch.message.end_state)
+    reason = batch.message.end_reason.replace("\x00", "\ufffd") or None
+    if job.ended_as is not None and state is JobState.COMPLETED:
+        return job.ended_as, job.ended_reason
+    if job.ended_as is not None and state is JobState.CANCELLED:
+        # The import stays what it was: it is the further run that was cancelled.
+        return (
+            job.ended_as,
+            "The last run was cancelled on request; rows that it had not reached are as before.",
+        )
+    if state is JobState.CANCELLED:
+        reason = reason or "Cancelled on request."
+    return state, reason
 
 
 async def lock_jobs(connection: Connection, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Job]:
@@ -95,13 +105,19 @@ def _job(row: asyncpg.Record) -> Job:
         rows_read=row["rows_read"],
         rows_staged=row["rows_staged"],
         counts={outcome: row[outcome.value] for outcome in Outcome},
+        run_kind=RunKind(row["run_kind"]),
+        ended_as=JobState(row["ended_as"]) if row["ended_as"] else None,
+        ended_reason=row["ended_reason"],
     )
 
 
-def count_letters(job: Job, letters: Iterable[str]) -> None:
-    """Add rows to the job's outcomes."""
-    for letter, count in Counter(letters).items():
-        job.counts[BY_LETTER[letter]] += count
+def count_letters(job: Job, letters: Iterable[str], *, taken_back: Iterable[str] = ()) -> None:
+    """Add rows to the job's outcomes, and take those back that a further run has replaced."""
+    counted = Counter(letters)
+    counted.subtract(taken_back)
+    for letter, count in counted.items():
+        if letter != ELSEWHERE:
+            job.counts[BY_LETTER[letter]] += count
 
 
 def answer_of(batch: Batch, job: Job, state: JobState, now: datetime, *, staged: bool) -> BatchApplied:
@@ -141,6 +157,8 @@ BATCH_COLUMNS = (
     "images",
     "staged",
     "message",
+    "heals",
+    "changes",
     "is_last",
     "counts",
     "state",
@@ -159,7 +177,12 @@ BATCH_COLUMNS = (
 
 
 def batch_record(
-    batch: Batch, result: Result | None, answer: BatchApplied, message_kept: bytes
+    batch: Batch,
+    job: Job,
+    result: Result | None,
+    answer: BatchApplied,
+    message_kept: bytes,
+    changes: str,
 ) -> tuple[Any, ...]:
     """The row of import_batches; `result` is None for a batch that is staged."""
     message = batch.message
@@ -177,6 +200,8 @@ def batch_record(
         images_bytes(result.images) if result else b"",
         answer.staged,
         message_kept,
+        job.run_kind is RunKind.HEAL,
+        changes,
         answer.is_last,
         msgspec.json.encode(answer.counts).decode(),
         answer.state,

@@ -54,10 +54,9 @@ class Applied:
 
 @dataclass(slots=True)
 class Published:
-    """A position whose Kafka transaction is committed. `keep_message`: a dry run may still be committed."""
+    """A position whose Kafka transaction is committed."""
 
     position: Position
-    keep_message: bool
 
 
 @dataclass(slots=True)

@@ -22,6 +22,8 @@ from sinks.bookkeeping import (
     store_batches,
 )
 from sinks.contract import Applied, Published, WriteFenced, Written
+from sinks.foretelling import Changes, changes_json
+from sinks.further_runs import Earlier, untouched
 from sinks.imported_events import WRITTEN
 from sinks.judging import Result
 from sinks.queries import SQL
@@ -29,7 +31,7 @@ from sinks.reading import Connection
 from sinks.segment import Work, apply_segment, apply_singly
 from sinks.undecodable import Answerer
 from sluice.events import SourcePosition
-from sluice.job import JobState
+from sluice.job import JobState, RunKind
 
 
 @dataclass(slots=True)
@@ -40,6 +42,8 @@ class Entry:
     job: Job
     verdict: Verdict
     result: Result
+    earlier: Earlier | None
+    """Of a healing: what its rows were before."""
     state: JobState
     """Of the job, with this batch and none behind it."""
 
@@ -80,6 +84,7 @@ class Group:
         jobs = await lock_jobs(self.work.connection, sorted({batch.job_id for batch in batches}))
         entries = self._admitted(batches, jobs)
         await self._know_hashes(entries)
+        await self._know_earlier(entries)
         # 4. Judge and write, keep the results, mark what was published meanwhile, advance the jobs.
         await mark_published(self.work.connection, published)
         for segment in _segments(entries):
@@ -105,8 +110,18 @@ class Group:
             elif verdict is Verdict.DROPPED or job is None:
                 self.tally.dropped += 1
             else:
-                entries.append(Entry(batch, job, verdict, Result.of(batch), job.state))
+                entries.append(Entry(batch, job, verdict, Result.of(batch), None, job.state))
         return entries
+
+    async def _know_earlier(self, entries: Sequence[Entry]) -> None:
+        """What the rows of healings were before, read once for each job."""
+        healing = [e for e in entries if e.job.run_kind is RunKind.HEAL and e.verdict is Verdict.APPLY]
+        for _, each in groupby(sorted(healing, key=_job_id), key=_job_id):
+            ours = list(each)
+            earlier = await Earlier.of(self.work.connection, ours[0].job, [entry.batch for entry in ours])
+            for entry in ours:
+                entry.earlier, entry.batch = earlier, earlier.admitted(entry.batch)
+                entry.result = Result.of(entry.batch)
 
     async def _know_hashes(self, entries: Sequence[Entry]) -> None:
         unknown = {entry.job.id for entry in entries if _part(entry.batch) not in self.hashes}
@@ -131,6 +146,9 @@ class Group:
             records.append(await self._settle(entry, written))
             ends[job.id] = (job, batch.message.end)
         await store_batches(self.work.connection, records)
+        for job, earlier in {e.job.id: (e.job, e.earlier) for e in entries}.values():
+            if earlier is not None:
+                await earlier.store(self.work.connection, job)
         for job, end in ends.values():
             await advance_job(self.work.connection, job, end, self.work.now)
         self.tally.overruled = self.work.overruled
@@ -140,19 +158,15 @@ class Group:
         """Account for one batch, in order of arrival; its row of import_batches."""
         batch, job, result = entry.batch, entry.job, entry.result
         staged = entry.verdict is Verdict.STAGE
-        job.rows_read += batch.row_count
+        foretold: Changes = {}
         if entry.verdict is Verdict.CANCEL:
-            result = entry.result = Result([CANCELLED] * batch.row_count, bytearray(16 * batch.row_count))
+            result = entry.result = untouched(batch) if job.is_further_run else cancelled(batch)
             if batch.message.is_last:
                 await staging.cancel(self.work, job)
         elif entry.verdict is Verdict.JUDGE:
-            written.judged = await staging.judge(self.work, job, batch, result)
+            written.judged, foretold = await staging.judge(self.work, job, batch, result)
             entry.state = job.state
-        if staged:
-            job.rows_staged += batch.row_count
-        else:
-            count_letters(job, result.letters)
-            self.tally.letters.update(result.letters)
+        self._count(entry, staged=staged)
         answer = answer_of(batch, job, entry.state, self.work.now, staged=staged)
         written.applied.append(
             Applied(
@@ -168,10 +182,34 @@ class Group:
                 answer=answer,
             )
         )
-        written.published.append(Published(batch.position, job.is_dry_run))
+        written.published.append(Published(batch.position))
         # Until its events are published they must be rebuilt from it, whatever becomes of the topic.
-        kept = batch.data if job.is_staged or not WRITTEN.isdisjoint(result.letters) else b""
-        return batch_record(batch, None if staged else result, answer, kept)
+        kept = batch.data if staged or not WRITTEN.isdisjoint(result.letters) else b""
+        return batch_record(batch, job, None if staged else result, answer, kept, changes_json(foretold))
+
+    def _count(self, entry: Entry, *, staged: bool) -> None:
+        """The job's figures with this batch. The rows of a further run were read and counted before."""
+        batch, job, letters = entry.batch, entry.job, entry.result.letters
+        if entry.earlier is not None:
+            taken_back = entry.earlier.replace(batch, entry.result)
+            count_letters(job, letters, taken_back=taken_back)
+        elif not job.is_further_run:
+            job.rows_read += batch.row_count
+            if staged:
+                job.rows_staged += batch.row_count
+                return
+            count_letters(job, letters)
+        if not staged:
+            self.tally.letters.update(letters)
+
+
+def cancelled(batch: Batch) -> Result:
+    """The result of a batch whose job is being cancelled."""
+    return Result([CANCELLED] * batch.row_count, bytearray(16 * batch.row_count))
+
+
+def _job_id(entry: Entry) -> uuid.UUID:
+    return entry.job.id
 
 
 def _part(batch: Batch) -> tuple[uuid.UUID, int]:
@@ -197,5 +235,4 @@ async def mark_published(connection: Connection, published: Sequence[Published])
             SQL["mark_published"],
             [item.position.partition for item in published],
             [item.position.offset for item in published],
-            [item.keep_message for item in published],
         )

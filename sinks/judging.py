@@ -16,7 +16,7 @@ open rows touch is theirs, which `entangled` tells once those contacts are read.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sinks.batch import Batch, Hint
@@ -52,6 +52,8 @@ class Result:
     contact_ids: bytearray
     faults: dict[int, Sequence[FieldFault]] = field(default_factory=dict)
     images: dict[int, Image] = field(default_factory=dict)
+    before: dict[int, Mapping[str, str]] = field(default_factory=dict)
+    """Beside an image: the contact's values before the row, which only a dry run keeps."""
 
     @classmethod
     def of(cls, batch: Batch) -> Result:
@@ -66,6 +68,7 @@ class Result:
         self.letters[index] = LETTERS[drop.outcome]
         self.contact_ids[16 * index : 16 * index + 16] = NOBODY
         self.images.pop(index, None)
+        self.before.pop(index, None)
         if drop.faults:
             self.faults[index] = drop.faults
 
@@ -73,12 +76,15 @@ class Result:
         """What the row rules said of a row; what an earlier try said is forgotten."""
         self.faults.pop(index, None)
         self.images.pop(index, None)
+        self.before.pop(index, None)
         self.letters[index] = LETTERS[judged.outcome]
         self.contact_ids[16 * index : 16 * index + 16] = judged.contact_id or NOBODY
         if judged.faults:
             self.faults[index] = judged.faults
         if judged.after is not None and judged.outcome is not Outcome.CREATED:
             self.images[index] = (judged.after.version, judged.changed, judged.after.values)
+        if judged.before is not None:
+            self.before[index] = judged.before.values
 
     def settle(self, index: int, letter: str, contact: ContactId) -> None:
         """What a confirmed hint says of a row."""

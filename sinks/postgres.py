@@ -24,7 +24,7 @@ from sluice.avro import Codec
 from sluice.clock import Clock
 from sluice.errors import DatabaseUnavailable
 from sluice.events import RowsResolved
-from sluice.outcome import BY_LETTER
+from sluice.outcome import BY_LETTER, ELSEWHERE
 from sluice.postgres import AWAY
 from sluice.telemetry import Telemetry
 from sluice.topics import ROWS_RESOLVED
@@ -192,6 +192,8 @@ class PostgresSink:
         if tally.overruled:
             count("sluice_hints_overruled_total", tally.overruled)
         for letter, rows in tally.letters.items():
+            if letter == ELSEWHERE:
+                continue
             count("sluice_rows_applied_total", rows, outcome=BY_LETTER[letter].value)
 
     def decode(self, data: bytes, position: Position) -> Batch:

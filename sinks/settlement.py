@@ -75,8 +75,7 @@ class Settlement:
             offsets = {row["topic_partition"]: read_from[row["topic_partition"]] or 0 for row in missing}
             await self.producer.publish(self._parts(missing), ROWS_RESOLVED.name, offsets, metadata)
             log.info("published what was in doubt", batches=len(missing))
-        keep = {_position(row): bool(row["dry_run"]) for row in rows}
-        await self.sink.mark([Published(position, kept) for position, kept in keep.items()])
+        await self.sink.mark([Published(position) for position in dict.fromkeys(map(_position, rows))])
         return read_from
 
     async def _missing(self, rows: Sequence[InDoubt], committed: Mapping[int, Committed]) -> list[InDoubt]:

@@ -29,6 +29,16 @@ class JobState(StrEnum):
     UNDONE = "undone"
 
 
+class RunKind(StrEnum):
+    """What a run of a job does. The first one imports; further ones replace the outcomes of rows (D14)."""
+
+    IMPORT = "import"
+    HEAL = "heal"
+    """Refused rows, corrected, under their own numbers."""
+    COMMIT = "commit"
+    """A dry run's rows once more, written if every one ends as it was foretold."""
+
+
 S = JobState
 TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
     S.PENDING: frozenset(

@@ -50,6 +50,8 @@ LETTERS: Mapping[Outcome, str] = {
     Outcome.FAILED: "!",
     Outcome.CANCELLED: "-",
 }
+ELSEWHERE = ">"
+"""Stands in a stored batch for a row whose result another batch holds (D14)."""
 BY_LETTER: Mapping[str, Outcome] = {letter: outcome for outcome, letter in LETTERS.items()}
 
 REFUSED = frozenset({Outcome.INVALID, Outcome.NO_IDENTITY, Outcome.CONFLICT, Outcome.FAILED})

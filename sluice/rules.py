@@ -67,13 +67,15 @@ class LookUp(Protocol):
 
 @dataclass(slots=True)
 class Judged:
-    """One row's result. `after` is the contact as this row left it, when it wrote: version and all."""
+    """One row's result. `after` is the contact as this row left it, when it wrote: version and all; `before`,
+    when it changed one, as it found it."""
 
     outcome: Outcome
     contact_id: ContactId | None = None
     faults: tuple[FieldFault, ...] = ()
     after: Contact | None = None
     changed: tuple[str, ...] = ()
+    before: Contact | None = None
 
 
 @dataclass(slots=True)
@@ -172,7 +174,7 @@ def _update(
     overlay.update(contact, after)
     merged = policy.on_duplicate is OnDuplicate.MERGE_NEWEST
     outcome = Outcome.MERGED if merged else Outcome.UPDATED
-    return Judged(outcome, contact.id, after=after, changed=tuple(sorted(changes)))
+    return Judged(outcome, contact.id, after=after, changed=tuple(sorted(changes)), before=contact)
 
 
 def is_newer(row: datetime | None, contact: datetime | None) -> bool:

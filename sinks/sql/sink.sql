@@ -23,7 +23,8 @@ WHERE topic_partition = ANY ($1::integer[]) ORDER BY topic_partition FOR SHARE
 SELECT id, organization_id, created_by, target_list_id, options, state, reason,
        cancel_requested_at IS NOT NULL AS cancel_requested, run, lease_epoch, applied_batch,
        rows_read, rows_staged, created, updated, unchanged, merged, duplicate_in_file, duplicate_existing,
-       excluded, no_identity, suppressed_dnc, invalid, conflict, failed, cancelled, created_at
+       excluded, no_identity, suppressed_dnc, invalid, conflict, failed, cancelled, created_at,
+       run_kind, ended_as, ended_reason
 FROM import_jobs WHERE id = ANY ($1::uuid[]) ORDER BY id FOR NO KEY UPDATE
 
 -- part_hashes --
@@ -185,24 +186,47 @@ SELECT message FROM import_batches WHERE job_id = $1 AND organization_id = $2 AN
 UPDATE import_batches SET
     staged = false, outcomes = $4, contact_ids = $5, faults = $6::jsonb, images = $7,
     topic_partition = coalesce($8, topic_partition), topic_offset = coalesce($9, topic_offset),
-    applied_at = $10, published = $8 IS NULL,
-    -- A dry run may still be committed; a refused atomic import is over.
-    message = CASE WHEN $8::integer IS NULL AND NOT $11::boolean THEN '' ELSE message END
+    applied_at = $10, published = $8 IS NULL, changes = $11::jsonb,
+    message = CASE WHEN $8::integer IS NULL THEN '' ELSE message END
 WHERE job_id = $1 AND organization_id = $2 AND batch_no = $3
 
 -- cancel_staged --
--- The rows of a staged job that ended before they were judged.
+-- The rows of a staged run that ended before they were judged, all under one letter.
 UPDATE import_batches SET
-    staged = false, outcomes = repeat('-', row_count), contact_ids = decode(repeat('00', 16 * row_count), 'hex'),
+    staged = false, outcomes = repeat($4, row_count), contact_ids = decode(repeat('00', 16 * row_count), 'hex'),
     message = ''
 WHERE job_id = $1 AND organization_id = $2 AND run = $3 AND staged
 
+-- earlier_results --
+-- What rows are before a further run, by the ranges of rows that its batches hold. A batch has at most 500 rows,
+-- so the index finds those that reach into a range.
+SELECT b.batch_no, b.first_row_no, b.outcomes, b.contact_ids, b.changes
+FROM unnest($4::bigint[], $5::bigint[]) AS asked (first, behind)
+JOIN import_batches b ON b.job_id = $1 AND b.first_row_no > asked.first - 500
+    AND b.first_row_no < asked.behind AND b.first_row_no + b.row_count > asked.first
+WHERE b.organization_id = $2 AND b.run < $3 AND NOT b.staged
+
+-- supersede_rows --
+-- These rows have their results in other batches from now on.
+UPDATE import_batches b SET
+    outcomes = n.outcomes, faults = b.faults - string_to_array(n.indexes, ',')
+FROM unnest($3::bigint[], $4::text[], $5::text[]) AS n (batch_no, outcomes, indexes)
+WHERE b.job_id = $1 AND b.organization_id = $2 AND b.batch_no = n.batch_no
+
+-- supersede_runs --
+-- So have all rows of the runs before this one.
+UPDATE import_batches SET outcomes = repeat($4, row_count), faults = '{}', changes = '{}'
+WHERE job_id = $1 AND organization_id = $2 AND run < $3 AND NOT staged
+
+-- commit_dry_run --
+-- What was a dry run has been written: it is an import like any other now.
+UPDATE import_jobs SET options = options || '{"dry_run": false}' WHERE id = $1 AND organization_id = $2
+
 -- mark_published --
 -- Batches whose Kafka transaction is committed. A stored message has then done its service, unless the batch
--- still waits for judgement or a dry run may yet be committed. Judged anew since: another position, not marked.
-UPDATE import_batches b SET
-    published = true, message = CASE WHEN b.staged OR p.keep_message THEN b.message ELSE '' END
-FROM unnest($1::integer[], $2::bigint[], $3::boolean[]) AS p (topic_partition, topic_offset, keep_message)
+-- still waits for judgement. Judged anew since: another position, not marked.
+UPDATE import_batches b SET published = true, message = CASE WHEN b.staged THEN b.message ELSE '' END
+FROM unnest($1::integer[], $2::bigint[]) AS p (topic_partition, topic_offset)
 WHERE NOT b.published AND b.topic_partition = p.topic_partition AND b.topic_offset = p.topic_offset
 
 -- job_options --

@@ -6,11 +6,13 @@ import itertools
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
 import msgspec
 
+from ingress.database import statements
 from sinks.batch import Arrival, Batch, Hint, Position, batch_of
 from sinks.contract import Published, Written
 from sinks.judging import Stored
@@ -28,6 +30,7 @@ from sluice.telemetry import Telemetry
 from sluice.topics import ROWS_RESOLVED, TOPICS
 
 SECRET = bytes(range(32))
+RUNS = statements("runs")
 PARTITION = 3
 
 
@@ -78,6 +81,8 @@ class ImportJob:
     options: ImportOptions
     batch_no: int = 0
     row_no: int = 1
+    run: int = 1
+    lease_epoch: int = 1
 
 
 class World:
@@ -153,6 +158,23 @@ class World:
         )
         return list_id
 
+    async def heal(self, job: ImportJob) -> None:
+        """Another run of an ended job, leased: its next batches heal rows."""
+        part = ("corrected", "etag", 1, "def456", "{}", datetime.now(UTC))
+        await self._run_again(job, "begin_healing", *part)
+
+    async def commit(self, job: ImportJob) -> None:
+        """Another run of a dry run, leased: its next batches are the whole file once more."""
+        await self._run_again(job, "begin_commit", datetime.now(UTC))
+        job.row_no = 1
+
+    async def _run_again(self, job: ImportJob, statement: str, *values: Any) -> None:
+        await self.connection.execute(RUNS[statement], job.id, *values)
+        job.run, job.lease_epoch = job.run + 1, job.lease_epoch + 1
+        await self.connection.execute(
+            "UPDATE import_jobs SET lease_epoch = $2 WHERE id = $1", job.id, job.lease_epoch
+        )
+
     def batch(
         self,
         job: ImportJob,
@@ -193,6 +215,15 @@ class World:
         )
         return [outcome for row in rows for outcome in decode_outcomes(row["outcomes"])]
 
+    async def newest(self, job: ImportJob) -> list[Outcome]:
+        """Every row's outcome, in order of rows, each from the one batch that holds it."""
+        rows = await self.connection.fetch(
+            "SELECT row_no, outcome_letter FROM imported_contacts WHERE import_job_id = $1 ORDER BY row_no",
+            job.id,
+        )
+        assert [row["row_no"] for row in rows] == list(range(1, len(rows) + 1))
+        return decode_outcomes("".join(row["outcome_letter"] for row in rows))
+
     async def row(self, job: ImportJob) -> asyncpg.Record:
         """The job's own row."""
         found = await self.connection.fetchrow("SELECT * FROM import_jobs WHERE id = $1", job.id)
@@ -216,8 +247,8 @@ def message_of(
     return RowsResolved(
         organization_id=str(job.organization_id),
         job_id=str(job.id),
-        run=1,
-        lease_epoch=1,
+        run=job.run,
+        lease_epoch=job.lease_epoch,
         batch_no=job.batch_no + 1,
         applied_through=job.batch_no,
         target="contacts",
