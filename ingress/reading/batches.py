@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_left
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from ingress.formats.corrected import CorrectedChunker
 from ingress.formats.csv import CsvChunker, CsvDialect
 from ingress.formats.rows import Position, RowChunk
 from ingress.reading.job import Ending, Part, start_of
@@ -82,26 +83,40 @@ async def _rows(
         async for piece in source.pieces(part, position.byte_offset):
             # Off the event loop: a hostile piece takes seconds, and leases are renewed meanwhile.
             for chunk in await asyncio.to_thread(chunker.feed, piece):
-                yield Cut(part.format.columns, chunk, position, chunk.end)
+                yield _cut(part, chunk, position)
                 position = chunk.end
         for chunk in _rest(chunker):
-            yield Cut(part.format.columns, chunk, position, chunk.end)
+            yield _cut(part, chunk, position)
             position = chunk.end
         behind = position
 
 
-def open_chunker(part: Part, start: Position, limits: Limits) -> CsvChunker:
+def _cut(part: Part, chunk: RowChunk, behind: Position) -> Cut:
+    """A chunk as a batch. The rows of a corrected file have numbers of their own."""
+    return Cut(part.format.columns, chunk, replace(behind, row_no=chunk.first_row_no), chunk.end)
+
+
+def open_chunker(part: Part, start: Position, limits: Limits) -> CsvChunker | CorrectedChunker:
     """What cuts the part's bytes into rows, beginning at `start`."""
+    dialect = CsvDialect(part.format.encoding, part.format.delimiter)
+    if part.format.corrections is not None:
+        return CorrectedChunker(
+            dialect,
+            part.format.corrections,
+            start,
+            max_rows=limits.batch_rows,
+            max_bytes=limits.batch_bytes,
+        )
     return CsvChunker(
         part.format.columns,
-        CsvDialect(part.format.encoding, part.format.delimiter),
+        dialect,
         start,
         max_rows=limits.batch_rows,
         max_bytes=limits.batch_bytes,
     )
 
 
-def _rest(chunker: CsvChunker) -> Iterator[RowChunk]:
+def _rest(chunker: CsvChunker | CorrectedChunker) -> Iterator[RowChunk]:
     while (chunk := chunker.finish()) is not None:
         yield chunk
 

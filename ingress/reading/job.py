@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from ingress.formats.corrected import Corrections
 from ingress.formats.rows import Position
 from sluice.errors import SluiceError
 from sluice.events import ImportOptions, SourcePosition
@@ -51,12 +52,13 @@ class FirstRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CsvFormat(msgspec.Struct, frozen=True, kw_only=True):
-    """`import_parts.format` of a CSV file."""
+    """`import_parts.format` of a CSV file. `corrections`: its rows go by their tokens, not by their order."""
 
     columns: list[str]
     encoding: str
     delimiter: str
     first: FirstRow = FirstRow()
+    corrections: Corrections | None = None
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
