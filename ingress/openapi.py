@@ -12,7 +12,8 @@ from typing import Any
 from aiohttp import web
 
 from ingress.commands.options import CONTACTS_IMPORT, FormOptions
-from sluice.job import JobState
+from ingress.commands.runs import PROFILE
+from sluice.job import JobState, RunKind
 from sluice.outcome import Outcome
 
 PATH = "/v1/openapi.json"
@@ -20,6 +21,7 @@ PATH = "/v1/openapi.json"
 Json = dict[str, Any]
 
 _TEXT: Json = {"type": "string"}
+_MAYBE_TEXT: Json = {"type": ["string", "null"]}
 _NUMBER: Json = {"type": "integer", "minimum": 0}
 _TIME: Json = {"type": ["string", "null"], "format": "date-time"}
 _FILE: Json = {"type": "string", "contentMediaType": "text/csv", "description": "The CSV file."}
@@ -29,7 +31,7 @@ REFUSALS: Mapping[int, str] = {
     401: "No valid token.",
     403: "The role does not allow it, or X-Organization-ID names another organization.",
     404: "Not there, or not your organization's.",
-    409: "The import is in a state that does not allow it.",
+    409: "The import, or a row of it, is in a state that does not allow it.",
     413: "The file is larger than MAX_FILE_SIZE_MB.",
     415: "The content is not CSV, whatever the file is called.",
     422: "An option, a column or the file's content that cannot be used.",
@@ -68,7 +70,8 @@ def _schemas() -> Json:
                 "id": {"type": "string", "format": "uuid"},
                 "state": {"enum": [state.value for state in JobState]},
                 "reason": {"type": ["string", "null"]},
-                "run": _NUMBER,
+                "run": {**_NUMBER, "description": "From 1; healing and committing are further runs."},
+                "run_kind": {"enum": [kind.value for kind in RunKind]},
                 "rows_read": {**_NUMBER, "description": "Every row so far; the counts sum to it."},
                 "total_rows": {**_NUMBER, "description": "Rows decided and not cancelled."},
                 "processed_rows": {**_NUMBER, "description": "Rows that are decided or staged."},
@@ -132,6 +135,14 @@ def _schemas() -> Json:
                 "values": {
                     "type": ["object", "null"],
                     "description": "The cells by the source's own columns; null when the source is gone.",
+                },
+                "run": {**_NUMBER, "description": "The run that decided it; source_line is in its file."},
+                "changes": {
+                    "type": ["object", "null"],
+                    "description": "Of a dry run's updates: field to its value before and after, cut short.",
+                    "additionalProperties": _object(
+                        {name: {"type": ["string", "null"]} for name in ("from", "to")}
+                    ),
                 },
                 "surplus": {"type": "array", "items": _TEXT},
             }
@@ -257,6 +268,24 @@ def _paths() -> Json:
                 "summary": "What became of the rows, in order.",
                 "parameters": [job, *paging, _query("outcome", "Only rows with this outcome.")],
                 "responses": _answers(200, _page(_ref("Row")), 404, 422),
+            },
+            "post": {
+                "operationId": "healRows",
+                "summary": "Send the errors file again, corrected: its rows run again under their numbers.",
+                "parameters": [job],
+                "requestBody": _form({name: options[name] for name in PROFILE.fields}),
+                "responses": _answers(202, _data(_ref("Job")), 400, 403, 404, 409, 413, 415, 422),
+            },
+        },
+        "/v1/imports/{job_id}/commit": {
+            "post": {
+                "operationId": "commitImport",
+                "summary": "Write a dry run, if every row still ends as it was foretold.",
+                "parameters": [job],
+                "responses": {
+                    **_answers(200, _data(_ref("Job")), 403, 404, 409),
+                    "202": {"description": "Not finished yet; the job's state tells the end."},
+                },
             }
         },
         "/v1/imports/{job_id}/rows/{row_no}": {

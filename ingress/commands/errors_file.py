@@ -5,77 +5,54 @@ from __future__ import annotations
 import csv
 import io
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 
+from ingress.commands.row_sources import FileForm
 from ingress.commands.rows import RowResult
-
-ADDED = ("_reason", "_token", "_surplus")
-"""Behind the file's own columns: what is wrong, the row's token, and cells for which there is no column."""
+from ingress.formats.corrected import added_columns, row_token
+from ingress.formats.encoding import WIDE
+from ingress.formats.formulas import harmless
 
 ROWS_AT_ONCE = 200
 
-# A spreadsheet takes a cell that begins so for a formula (OWASP, "CSV Injection"); the full-width signs are
-# taken for the plain ones where Chinese or Japanese is written.
-LIVE = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
-# A cell's own apostrophe gets one more, so that the one in front is always ours to take off.
-_PREFIXED = (*LIVE, "'")
+async def errors_file(
+    job_id: uuid.UUID, form: FileForm, rows: AsyncIterator[RowResult]
+) -> AsyncIterator[bytes]:
+    """The file in pieces: the file's own columns, then `_row`, `_error` and `_token`.
 
-
-def harmless(cell: str) -> str:
-    """The cell as text that no spreadsheet runs: an apostrophe before what would be a formula.
-
-    `original` takes it off again, from every cell.
+    A row with more cells than columns has them behind its token, under no name: sent back so, it is refused
+    again. What its encoding cannot write is a question mark. Unicode begins with a byte order mark, so that
+    spreadsheets read it.
     """
-    return f"'{cell}" if cell.startswith(_PREFIXED) else cell
-
-
-def original(cell: str) -> str:
-    """The inverse of `harmless`."""
-    return cell[1:] if cell.startswith("'") and cell[1:].startswith(_PREFIXED) else cell
-
-
-def row_token(job_id: uuid.UUID, row_no: int) -> str:
-    """Names a row of a job; it needs no secret, because a job answers to its own organization only."""
-    return f"{job_id}:{row_no}"
-
-
-async def errors_file(job_id: uuid.UUID, rows: AsyncIterator[RowResult]) -> AsyncIterator[bytes]:
-    """The file in pieces: UTF-8 with a byte order mark, so that spreadsheets read it, separated by commas.
-
-    Without any refused row it is the mark and a header of the added columns alone.
-    """
-    columns: Sequence[str] | None = None
     out = io.StringIO(newline="")
-    writer = csv.writer(out)
-    out.write("\ufeff")
+    writer = csv.writer(out, delimiter=form.delimiter)
+    if form.encoding in WIDE or form.encoding == "utf-8":
+        out.write("\ufeff")
+    writer.writerow([*map(harmless, form.columns), *added_columns(form.columns)])
     waiting = 0
     async for row in rows:
-        if columns is None:
-            columns = row.columns
-            writer.writerow([*map(harmless, columns), *ADDED])
-        writer.writerow(_line(job_id, row, len(columns)))
+        writer.writerow(_line(job_id, row, len(form.columns)))
         waiting += 1
         if waiting == ROWS_AT_ONCE:
-            yield _taken(out)
+            yield _taken(out, form.encoding)
             waiting = 0
-    if columns is None:
-        writer.writerow(ADDED)
-    yield _taken(out)
+    yield _taken(out, form.encoding)
 
 
 def _line(job_id: uuid.UUID, row: RowResult, width: int) -> list[str]:
     cells = list(row.cells or ())
     own = [*cells[:width], *[""] * (width - len(cells))]
-    reason = " ".join(
+    surplus = cells[width:] if any(cells[width:]) else []
+    error = " ".join(
         f"{fault.field}: {fault.message}" if fault.field else fault.message for fault in row.faults
     )
-    surplus = " | ".join(cell for cell in cells[width:] if cell)
-    return [*map(harmless, own), harmless(reason), row_token(job_id, row.row_no), harmless(surplus)]
+    added = [str(row.row_no), harmless(error), row_token(job_id, row.row_no)]
+    return [*map(harmless, own), *added, *map(harmless, surplus)]
 
 
-def _taken(out: io.StringIO) -> bytes:
-    data = out.getvalue().encode("utf-8", "replace")
+def _taken(out: io.StringIO, encoding: str) -> bytes:
+    data = out.getvalue().encode(encoding, "replace")
     out.seek(0)
     out.truncate()
     return data

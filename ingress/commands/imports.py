@@ -116,11 +116,11 @@ class Acceptance:
         """Make the job. Raises what refuses the options, the file, or the organization's next import."""
         assert self._upload is not None, "take_file() comes first"
         options = read_options(self.fields, self._profile)
-        head = self._source or await self._inspect(self._upload.head, self._upload.head_is_all, options)
-        late = self._upload.late_encoding
-        if late is not None and options.encoding is None and head.dialect.encoding == "utf-8":
-            # The head is ASCII, so its offsets hold in any encoding that the rest may turn out to be in.
-            head = replace(head, dialect=replace(head.dialect, encoding=late.encoding))
+        head = with_late_encoding(
+            self._source or await self._inspect(self._upload.head, self._upload.head_is_all, options),
+            self._upload,
+            options,
+        )
         stored = await self._upload.finish()
         await self._refuse_too_many_rows(stored, head)
         try:
@@ -147,11 +147,7 @@ class Acceptance:
             self._source = await self._inspect(head, False, read_options(self.fields, self._profile))
 
     async def _inspect(self, head: bytes, complete: bool, options: FormOptions) -> SourceHead:
-        inspect = partial(
-            inspect_head, head, complete=complete, encoding=options.encoding, delimiter=options.delimiter
-        )
-        # Guessing a code page from a whole head takes 0.2 s; others' requests go on meanwhile.
-        source = await asyncio.to_thread(inspect) if len(head) > QUICK_BYTES else inspect()
+        source = await look_at(head, complete, options)
         require_columns(source, options, self._profile)
         return source
 
@@ -215,6 +211,24 @@ class Acceptance:
 
     def _acting(self) -> AbstractAsyncContextManager[Pooled]:
         return self._services.database.acting_for(self._principal.organization_id, self._principal.user_id)
+
+
+async def look_at(head: bytes, complete: bool, options: FormOptions) -> SourceHead:
+    """A file's head, as `inspect_head` reads it."""
+    inspect = partial(
+        inspect_head, head, complete=complete, encoding=options.encoding, delimiter=options.delimiter
+    )
+    # Guessing a code page from a whole head takes 0.2 s; others' requests go on meanwhile.
+    return await asyncio.to_thread(inspect) if len(head) > QUICK_BYTES else inspect()
+
+
+def with_late_encoding(head: SourceHead, upload: Upload, options: FormOptions) -> SourceHead:
+    """The head in the encoding that the whole file turned out to be in, where the head itself is ASCII."""
+    late = upload.late_encoding
+    if late is None or options.encoding is not None or head.dialect.encoding != "utf-8":
+        return head
+    # The head is ASCII, so its offsets hold in any encoding that the rest may turn out to be in.
+    return replace(head, dialect=replace(head.dialect, encoding=late.encoding))
 
 
 def _format(head: SourceHead) -> dict[str, object]:

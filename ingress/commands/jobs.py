@@ -12,7 +12,7 @@ import msgspec
 
 from ingress.database import Record
 from sluice.events import JobProgress
-from sluice.job import ENDED, JobState
+from sluice.job import ENDED, JobState, RunKind
 from sluice.outcome import Outcome
 
 
@@ -57,6 +57,9 @@ class Job:
     started_at: datetime | None
     completed_at: datetime | None
     cancel_requested: bool
+    run_kind: RunKind = RunKind.IMPORT
+    run_bytes: int | None = None
+    run_requested_at: datetime | None = None
     measured_rate: float | None = None
     undo: Undo | None = None
 
@@ -66,24 +69,34 @@ class Job:
         return self.state in ENDED
 
     @property
+    def is_dry_run(self) -> bool:
+        """Whether nothing of it is written; a commit makes an import of it."""
+        return bool(self.options.get("dry_run"))
+
+    @property
+    def asked_at(self) -> datetime:
+        """When its newest run was asked for."""
+        return self.run_requested_at or self.created_at
+
+    @property
     def total_rows(self) -> int:
         """Rows decided and not cancelled; `rows_read` counts every row."""
         return sum(self.counts.values()) - self.counts[Outcome.CANCELLED]
 
     @property
     def progress(self) -> float:
-        """Percent of the file's bytes that are behind the applied position; 100 at the end."""
+        """Percent of the bytes that the run reads which are behind the applied position; 100 at the end."""
         if self.state is JobState.COMPLETED or self.state is JobState.UNDONE:
             return 100.0
-        if not self.file_bytes:
-            return 0.0
-        return round(min(100.0, 100.0 * self.position_bytes / self.file_bytes), 1)
+        whole = self.file_bytes if self.run_bytes is None else self.run_bytes
+        return round(min(100.0, 100.0 * self.position_bytes / whole), 1) if whole else 0.0
 
     def rate(self, now: datetime) -> float:
         """Rows a second: over the last seconds while it runs and that is known, else over the whole run."""
         if self.measured_rate is not None and not self.ended:
             return round(self.measured_rate, 1)
-        if self.started_at is None:
+        if self.started_at is None or self.run_kind is not RunKind.IMPORT:
+            # The rows of a further run were read before: nobody counts them again.
             return 0.0
         seconds = ((self.completed_at or now) - self.started_at).total_seconds()
         return round(self.rows_read / seconds, 1) if seconds > 0 else 0.0
@@ -124,6 +137,9 @@ def job_of(row: Record) -> Job:
         completed_at=row["completed_at"],
         cancel_requested=row["cancel_requested_at"] is not None,
         undo=_undo_of(row),
+        run_kind=RunKind(row["run_kind"]),
+        run_bytes=row["run_bytes"],
+        run_requested_at=row["run_requested_at"],
     )
 
 

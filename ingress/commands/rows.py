@@ -1,13 +1,15 @@
 """What became of each row: outcomes from `import_batches`, values read back from the stored source.
 
 A row's cells are kept nowhere but in the source (docs/decisions/0007). A batch knows where it starts, so a
-page of rows costs one ranged read for each batch that it touches.
+page of rows costs one ranged read for each batch that it touches. Rows that were healed lie scattered in
+batches of later runs (docs/decisions/0014): the two kinds of batches are two streams in order of rows, and
+what is asked for is both, merged.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -16,18 +18,20 @@ import msgspec
 
 from ingress.authentication import Principal
 from ingress.commands.jobs import Job
+from ingress.commands.row_sources import Cells, FileForm, Range, Source, form_of, joined, read_rows, source_of
 from ingress.database import Pooled, Record, statements
-from ingress.formats.csv import CsvChunker, CsvDialect
-from ingress.formats.rows import Position, RowChunk
+from ingress.formats.rows import Position
 from ingress.services import Services
-from sluice.errors import NotFound, SourceChanged
+from sluice.errors import NotFound
 from sluice.events import FieldFault
-from sluice.outcome import BY_LETTER, LETTERS, REFUSED, Outcome
+from sluice.outcome import BY_LETTER, ELSEWHERE, LETTERS, REFUSED, Outcome
 
 PENDING = "pending"
 
 BATCHES_AT_ONCE = 8
 """Asked for together; the source is read for one at a time, so a request holds 512 KiB of rows of it."""
+HEALED_AT_ONCE = 200
+"""Healed rows asked for together."""
 
 NO_CONTACT = bytes(16)
 
@@ -41,12 +45,17 @@ DEFAULT_FAULTS: Mapping[Outcome, tuple[str, str]] = {
 
 _SQL = statements("imports")
 
+Changes = Mapping[str, Sequence[str | None]]
+"""Field to its values before and after."""
+
 
 @dataclass(frozen=True, slots=True)
 class RowResult:
-    """One row. `outcome` is None while it is staged; `cells` is None when the source is gone or was changed.
+    """One row. `outcome` is None while it is staged, `cells` when the source is gone or was changed.
 
     `cells` has one text a column, and more where the row had more; `source_line` is None without the source.
+    `run` is the run that decided it, and whose file `source_line` counts in. `changes` are what an update of
+    a dry run would change, None for every other row.
     """
 
     row_no: int
@@ -56,6 +65,8 @@ class RowResult:
     columns: Sequence[str]
     cells: Sequence[str] | None
     source_line: int | None
+    run: int = 1
+    changes: Changes | None = None
 
     @property
     def state(self) -> str:
@@ -64,11 +75,21 @@ class RowResult:
 
 
 @dataclass(frozen=True, slots=True)
-class _Source:
-    key: str
-    etag: str
-    columns: Sequence[str]
-    dialect: CsvDialect
+class _Asked:
+    """What is asked of a job's rows: up to `limit` of these outcomes (None: staged), or of any."""
+
+    principal: Principal
+    job: Job
+    limit: int | None
+    outcomes: Collection[Outcome | None]
+    sources: dict[int, Source]
+
+    @property
+    def letters(self) -> str:
+        """The outcomes' letters; empty for any."""
+        if None in self.outcomes:
+            return ""
+        return "".join(LETTERS[each] for each in self.outcomes if each is not None)
 
 
 class Rows:
@@ -88,10 +109,11 @@ class Rows:
     ) -> list[RowResult]:
         """Up to `limit` rows behind row `behind`, in order; of these outcomes alone (None: staged) or any."""
         found: list[RowResult] = []
-        async for result in self._each(principal, job, behind, limit, outcomes):
-            found.append(result)
-            if len(found) == limit:
-                break
+        async with aclosing(self._each(_Asked(principal, job, limit, outcomes, {}), behind)) as results:
+            async for result in results:
+                found.append(result)
+                if len(found) == limit:
+                    break
         return found
 
     async def one(self, principal: Principal, job: Job, row_no: int) -> RowResult:
@@ -103,114 +125,141 @@ class Rows:
 
     def refused(self, principal: Principal, job: Job) -> AsyncIterator[RowResult]:
         """Every row that a person can mend, in order, reading the source as it goes."""
-        return self._each(principal, job, 0, None, REFUSED)
+        return self._each(_Asked(principal, job, None, REFUSED, {}), 0)
 
-    async def _each(
-        self,
-        principal: Principal,
-        job: Job,
-        behind: int,
-        limit: int | None,
-        outcomes: Collection[Outcome | None],
-    ) -> AsyncIterator[RowResult]:
-        sources: dict[int, _Source] = {}
-        while batches := await self._batches(principal, job, behind, outcomes, sources):
+    async def form(self, principal: Principal, job: Job) -> FileForm:
+        """How the job's own file is written."""
+        async with self._acting(principal) as connection:
+            parts = await connection.fetch(_SQL["job_parts"], job.id, [1])
+        return form_of(parts[0]["format"]) if parts else FileForm(())
+
+    def _each(self, asked: _Asked, behind: int) -> AsyncGenerator[RowResult]:
+        if asked.job.run == 1:
+            return self._in_order(asked, behind)
+        return _merged(self._in_order(asked, behind), self._healed(asked, behind))
+
+    # Rows in the batches of the whole file -----------------------------------------------------------------
+
+    async def _in_order(self, asked: _Asked, behind: int) -> AsyncGenerator[RowResult]:
+        while batches := await self._batches("batches_behind", asked, behind, BATCHES_AT_ONCE):
             for batch in batches:
-                wanted = _wanted(batch, behind, outcomes, limit)
-                chunks = await self._read(batch, sources) if wanted else None
-                columns = sources[batch["start_part"]].columns if batch["start_part"] in sources else ()
-                for result in _results(batch, wanted, columns, chunks):
+                wanted = _wanted(batch, behind, asked)
+                cells = await self._cells(asked, [_range(batch)]) if wanted else {}
+                source = asked.sources.get(batch["start_part"])
+                for result in _results(batch, wanted, source, cells):
                     yield result
                 behind = max(behind, batch["first_row_no"] + batch["row_count"] - 1)
 
-    async def _batches(
-        self,
-        principal: Principal,
-        job: Job,
-        behind: int,
-        outcomes: Collection[Outcome | None],
-        sources: dict[int, _Source],
-    ) -> list[Record]:
-        letters = "" if None in outcomes else "".join(LETTERS[each] for each in outcomes if each is not None)
-        async with self._acting(principal) as connection:
-            batches = await connection.fetch(_SQL["batches_behind"], job.id, behind, letters, BATCHES_AT_ONCE)
+    # Rows in the batches of healings -----------------------------------------------------------------------
+
+    async def _healed(self, asked: _Asked, behind: int) -> AsyncGenerator[RowResult]:
+        limit = min(asked.limit or HEALED_AT_ONCE, HEALED_AT_ONCE)
+        while rows := await self._batches("healed_behind", asked, behind, limit):
+            wanted = [row for row in rows if not asked.outcomes or BY_LETTER[row["letter"]] in asked.outcomes]
+            ranges = {row["batch_no"]: _range(row) for row in wanted}
+            cells = await self._cells(asked, joined(list(ranges.values())))
+            for row in wanted:
+                source = asked.sources.get(row["start_part"])
+                outcome, faults = BY_LETTER[row["letter"]], msgspec.json.decode(row["faults"] or "[]")
+                yield _result(row, row["row_no"], outcome, (row["contact_id"], faults, None), source, cells)
+            behind = rows[-1]["row_no"]
+
+    async def _batches(self, query: str, asked: _Asked, behind: int, limit: int) -> list[Record]:
+        sources = asked.sources
+        async with self._acting(asked.principal) as connection:
+            batches = await connection.fetch(_SQL[query], asked.job.id, behind, asked.letters, limit)
             missing = {batch["start_part"] for batch in batches} - sources.keys()
             if missing:
-                parts = await connection.fetch(_SQL["job_parts"], job.id, list(missing))
-                sources.update({part["part_no"]: _source(part) for part in parts})
+                parts = await connection.fetch(_SQL["job_parts"], asked.job.id, list(missing))
+                sources.update({part["part_no"]: source_of(part) for part in parts})
         return batches
 
-    async def _read(self, batch: Record, sources: Mapping[int, _Source]) -> list[RowChunk] | None:
-        """The rows of a batch as the source has them; None when the source is gone or another."""
-        source = sources.get(batch["start_part"])
-        if source is None:
-            return None
-        start = Position(batch["start_part"], batch["start_byte"], batch["start_line"], batch["first_row_no"])
-        chunker = CsvChunker(source.columns, source.dialect, start)
-        chunks: list[RowChunk] = []
-        # In pieces: one row may be as long as the file, and the chunker keeps only the start of it.
-        pieces = self._services.store.stream(source.key, source.etag, batch["start_byte"], batch["end_byte"])
-        try:
-            async with aclosing(pieces):
-                async for piece in pieces:
-                    chunks += chunker.feed(piece)
-        except SourceChanged:
-            return None
-        while (chunk := chunker.finish()) is not None:
-            chunks.append(chunk)
-        return chunks
+    async def _cells(self, asked: _Asked, ranges: Sequence[Range]) -> Mapping[int, Cells]:
+        """The rows of these ranges as their sources have them, as far as those are there."""
+        found: dict[int, Cells] = {}
+        for each in ranges:
+            source = asked.sources.get(each.part_no)
+            rows = await read_rows(self._services.store, source, each.start, each.end_byte)
+            found.update(rows or {})
+        return found
 
     def _acting(self, principal: Principal) -> AbstractAsyncContextManager[Pooled]:
         return self._services.database.acting_for(principal.organization_id, principal.user_id)
 
 
-def _source(part: Record) -> _Source:
-    form = msgspec.json.decode(part["format"])
-    dialect = CsvDialect(form["encoding"], form["delimiter"])
-    return _Source(part["object_key"], part["etag"], form["columns"], dialect)
+async def _merged(
+    first: AsyncGenerator[RowResult], second: AsyncGenerator[RowResult]
+) -> AsyncGenerator[RowResult]:
+    """Two streams in order of rows as one."""
+    async with aclosing(first), aclosing(second):
+        one, other = await anext(first, None), await anext(second, None)
+        while one is not None or other is not None:
+            if other is None or (one is not None and one.row_no < other.row_no):
+                assert one is not None, "one of the two is there"
+                yield one
+                one = await anext(first, None)
+            else:
+                yield other
+                other = await anext(second, None)
 
 
-def _wanted(
-    batch: Record, behind: int, outcomes: Collection[Outcome | None], limit: int | None
-) -> list[tuple[int, Outcome | None]]:
+def _range(batch: Record) -> Range:
+    start = Position(batch["start_part"], batch["start_byte"], batch["start_line"], batch["first_row_no"])
+    return Range(batch["start_part"], start, batch["end_byte"])
+
+
+def _wanted(batch: Record, behind: int, asked: _Asked) -> list[tuple[int, Outcome | None]]:
     """The rows of a batch that were asked for: index and outcome."""
     letters: str = batch["outcomes"]
-    decided: Sequence[Outcome | None] = (
-        [None] * batch["row_count"]
+    decided: Sequence[tuple[int, Outcome | None]] = (
+        [(index, None) for index in range(batch["row_count"])]
         if batch["staged"] and not letters
-        else [BY_LETTER[each] for each in letters]
+        else [(index, BY_LETTER[each]) for index, each in enumerate(letters) if each != ELSEWHERE]
     )
-    first = max(0, behind + 1 - batch["first_row_no"])
+    first = behind + 1 - batch["first_row_no"]
     wanted = [
         (index, outcome)
-        for index, outcome in enumerate(decided)
-        if index >= first and (not outcomes or outcome in outcomes)
+        for index, outcome in decided
+        if index >= first and (not asked.outcomes or outcome in asked.outcomes)
     ]
-    return wanted if limit is None else wanted[:limit]
+    return wanted if asked.limit is None else wanted[: asked.limit]
 
 
 def _results(
     batch: Record,
     wanted: Sequence[tuple[int, Outcome | None]],
-    columns: Sequence[str],
-    chunks: list[RowChunk] | None,
+    source: Source | None,
+    cells: Mapping[int, Cells],
 ) -> Iterator[RowResult]:
     faults: Mapping[str, Any] = msgspec.json.decode(batch["faults"]) if wanted else {}
-    cells = None if chunks is None else [row for chunk in chunks for row in chunk.rows]
-    lines = None if chunks is None else [line for chunk in chunks for line in chunk.lines]
+    changes: Mapping[str, Changes] = msgspec.json.decode(batch["changes"]) if wanted else {}
     ids: bytes = batch["contact_ids"]
     for index, outcome in wanted:
-        contact_id = ids[16 * index : 16 * index + 16]
-        known = cells is not None and index < len(cells)
-        yield RowResult(
-            row_no=batch["first_row_no"] + index,
-            outcome=outcome,
-            contact_id=None if contact_id in (b"", NO_CONTACT) else uuid.UUID(bytes=contact_id),
-            faults=_faults(outcome, faults.get(str(index), ())),
-            columns=columns,
-            cells=cells[index] if cells is not None and known else None,
-            source_line=lines[index] if lines is not None and known else None,
-        )
+        kept = (ids[16 * index : 16 * index + 16], faults.get(str(index), ()), changes.get(str(index)))
+        yield _result(batch, batch["first_row_no"] + index, outcome, kept, source, cells)
+
+
+def _result(
+    batch: Record,
+    row_no: int,
+    outcome: Outcome | None,
+    kept: tuple[bytes, Sequence[Mapping[str, str]], Changes | None],
+    source: Source | None,
+    cells: Mapping[int, Cells],
+) -> RowResult:
+    contact_id, faults, changes = kept
+    known = cells.get(row_no)
+    return RowResult(
+        row_no=row_no,
+        outcome=outcome,
+        contact_id=None if contact_id in (b"", NO_CONTACT) else uuid.UUID(bytes=contact_id),
+        faults=_faults(outcome, faults),
+        columns=source.columns if source else (),
+        cells=known.cells if known else None,
+        source_line=known.line if known else None,
+        run=batch["run"],
+        changes=changes,
+    )
 
 
 def _faults(outcome: Outcome | None, stored: Sequence[Mapping[str, str]]) -> list[FieldFault]:

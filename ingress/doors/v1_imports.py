@@ -8,11 +8,12 @@ from typing import Any, TypeVar
 
 from aiohttp import web
 
+from ingress.commands import runs
 from ingress.commands.errors_file import errors_file
 from ingress.commands.jobs import Job, Undo
 from ingress.commands.options import V1_IMPORTS
 from ingress.commands.rows import PENDING, RowResult, Rows
-from ingress.doors.receiving import CALLER, IMPORTS, PRINCIPAL, SERVICES, receive
+from ingress.doors.receiving import IMPORTS, PRINCIPAL, SERVICES, receive, record, take_in
 from sluice.errors import NotFound, OptionInvalid
 from sluice.job import JobState
 from sluice.outcome import Outcome
@@ -91,12 +92,14 @@ async def errors_csv(request: web.Request) -> web.StreamResponse:
     """The refused rows as a file to be mended, sent as it is read."""
     principal = request[PRINCIPAL]
     job = await request.app[IMPORTS].get_stored(principal, job_id_of(request))
-    pieces = errors_file(job.id, Rows(request.app[SERVICES]).refused(principal, job))
+    found = Rows(request.app[SERVICES])
+    form = await found.form(principal, job)
+    pieces = errors_file(job.id, form, found.refused(principal, job))
     # The first piece is made before the answer begins, so an outage is still told by its status.
     first = await anext(pieces)
     response = web.StreamResponse(
         headers={
-            "Content-Type": "text/csv; charset=utf-8",
+            "Content-Type": f"text/csv; charset={form.encoding}",
             "Content-Disposition": f'attachment; filename="errors-{job.id}.csv"',
             "X-Content-Type-Options": "nosniff",
         }
@@ -107,6 +110,22 @@ async def errors_csv(request: web.Request) -> web.StreamResponse:
         await response.write(piece)
     await response.write_eof()
     return response
+
+
+async def heal(request: web.Request) -> web.Response:
+    """Take the errors file in again, corrected; the job, whose rows are on their way once more."""
+    job = await take_in(request, runs.Healing(request.app[SERVICES], request[PRINCIPAL], job_id_of(request)))
+    return acted(request, "import_healed", job, status=202)
+
+
+async def commit(request: web.Request) -> web.Response:
+    """Write a dry run: 200 when it is written, 409 when rows end otherwise by now, 202 over the wait."""
+    services, principal = request.app[SERVICES], request[PRINCIPAL]
+    job = await runs.commit(services, principal, job_id_of(request))
+    job = await request.app[IMPORTS].wait(principal, job, services.settings.import_wait_seconds)
+    if not job.ended:
+        return acted(request, "import_committed", job, status=202)
+    return acted(request, "import_committed", runs.outcome_of_commit(job))
 
 
 async def cancel(request: web.Request) -> web.Response:
@@ -129,16 +148,8 @@ async def resume(request: web.Request) -> web.Response:
 
 def acted(request: web.Request, action: str, job: Job, status: int = 200) -> web.Response:
     """The job that was acted upon, with its entry in the audit log."""
-    principal, services = request[PRINCIPAL], request.app[SERVICES]
-    services.audit.record(
-        action,
-        request[CALLER],
-        organization_id=principal.organization_id,
-        user_id=principal.user_id,
-        resource="import",
-        resource_id=str(job.id),
-    )
-    return web.json_response({"data": job_json(job, services.clock.now())}, status=status)
+    record(request, action, job)
+    return web.json_response({"data": job_json(job, request.app[SERVICES].clock.now())}, status=status)
 
 
 def job_json(job: Job, now: datetime) -> dict[str, Any]:
@@ -148,6 +159,7 @@ def job_json(job: Job, now: datetime) -> dict[str, Any]:
         "state": job.state.value,
         "reason": job.reason,
         "run": job.run,
+        "run_kind": job.run_kind.value,
         "rows_read": job.rows_read,
         "total_rows": job.total_rows,
         "processed_rows": job.rows_read,
@@ -183,9 +195,9 @@ def undo_json(undo: Undo) -> dict[str, int | None]:
 def _timings(job: Job, now: datetime) -> dict[str, float | None]:
     began, ended = job.started_at, job.completed_at
     return {
-        "waiting_seconds": _seconds(job.created_at, began or ended or now),
+        "waiting_seconds": _seconds(job.asked_at, began or ended or now),
         "processing_seconds": None if began is None else _seconds(began, ended or now),
-        "total_seconds": _seconds(job.created_at, ended or now),
+        "total_seconds": _seconds(job.asked_at, ended or now),
     }
 
 
@@ -195,12 +207,16 @@ def row_json(row: RowResult) -> dict[str, Any]:
         "row_no": row.row_no,
         "source_line": row.source_line,
         "outcome": row.state,
+        "run": row.run,
         "contact_id": str(row.contact_id) if row.contact_id else None,
         "errors": [
             {"field": fault.field, "code": fault.code, "message": fault.message, "value": fault.value}
             for fault in row.faults
         ],
         "values": None if row.cells is None else dict(zip(row.columns, row.cells, strict=False)),
+        "changes": None
+        if row.changes is None
+        else {field: {"from": before, "to": after} for field, (before, after) in row.changes.items()},
         "surplus": [] if row.cells is None else list(row.cells[len(row.columns) :]),
     }
 
@@ -265,6 +281,8 @@ def routes() -> list[web.RouteDef]:
         web.get(f"{one}/rows", rows, allow_head=False),
         web.get(f"{one}/rows/{{row_no}}", row, allow_head=False),
         web.get(f"{one}/errors.csv", errors_csv, allow_head=False),
+        web.post(f"{one}/rows", heal),
+        web.post(f"{one}/commit", commit),
         web.post(f"{one}/cancel", cancel),
         web.post(f"{one}/pause", pause),
         web.post(f"{one}/resume", resume),

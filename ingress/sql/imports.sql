@@ -106,11 +106,25 @@ SELECT part_no, object_key, etag, format FROM import_parts WHERE job_id = $1 AND
 
 -- batches_behind --
 -- The batches with rows behind row $2 that have one of the outcomes $3 (letters; empty: any outcome).
--- A batch has at most 500 rows, so the index finds the first one.
-SELECT batch_no, first_row_no, row_count, outcomes, contact_ids, faults, staged,
+-- A batch has at most 500 rows, so the index finds the first one. Healed rows have a query of their own; what a
+-- further run has staged is no result yet, and a batch whose rows all have their results elsewhere has none.
+SELECT batch_no, run, first_row_no, row_count, outcomes, contact_ids, faults, changes, staged,
        start_part, start_byte, start_line, end_byte
 FROM import_batches
 WHERE job_id = $1 AND first_row_no > $2 - 500 AND first_row_no + row_count - 1 > $2
-    AND ($3::text = '' OR translate(outcomes, $3, '') <> outcomes)
+    AND NOT heals AND NOT (staged AND run > 1)
+    AND CASE WHEN $3::text = '' THEN staged OR translate(outcomes, '>', '') <> ''
+        ELSE translate(outcomes, $3, '') <> outcomes END
 ORDER BY first_row_no, batch_no
+LIMIT $4
+
+-- healed_behind --
+-- The healed rows behind row $2 that have one of the outcomes $3 (letters; empty: any), each with its batch.
+SELECT b.batch_no, b.run, b.first_row_no, b.first_row_no + i - 1 AS row_no, substr(b.outcomes, i, 1) AS letter,
+       substr(b.contact_ids, 16 * i - 15, 16) AS contact_id, b.faults -> (i - 1)::text AS faults,
+       b.start_part, b.start_byte, b.start_line, b.end_byte
+FROM import_batches b, generate_series(1, b.row_count) AS i
+WHERE b.job_id = $1 AND b.heals AND b.first_row_no > $2 - 500 AND b.first_row_no + i - 1 > $2
+    AND substr(b.outcomes, i, 1) <> '>' AND ($3::text = '' OR strpos($3, substr(b.outcomes, i, 1)) > 0)
+ORDER BY row_no
 LIMIT $4

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ingress.commands.errors_file import original
+from ingress.formats.formulas import original
 from ingress.uploads import MEGABYTE, PART_BYTES
 from sluice.events import JobProgress
 from sluice.outcome import Outcome
@@ -242,13 +242,13 @@ async def test_the_errors_file_holds_the_refused_rows_as_they_were(api: Api, ten
     assert answer.status == 200
     assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
     rows = list(csv.reader(io.StringIO(answer.text, newline="")))
-    assert rows[0] == ["Email", "Phone", "Notes", "_reason", "_token", "_surplus"]
-    assert [row[4] for row in rows[1:]] == [f"{job_id}:{n}" for n in (2, 3, 4)]
-    assert rows[1][:4] == ["not an address", "", "two\r\nlines", "email: No @ in it."]
+    assert rows[0] == ["Email", "Phone", "Notes", "_row", "_error", "_token"]
+    assert [row[5] for row in rows[1:]] == [f"{job_id}:{n}" for n in (2, 3, 4)]
+    assert rows[1][:5] == ["not an address", "", "two\r\nlines", "2", "email: No @ in it."]
     assert rows[2][2] == "'-"
     assert rows[3][1] == "'+12125550102"
     assert original(rows[3][1]) == "+12125550102"
-    assert rows[3][5] == "surplus"
+    assert rows[3][6:] == ["surplus"]
     for row in rows:
         assert not any(cell.startswith(("=", "+", "-", "@", "\t")) for cell in row)
 
@@ -307,6 +307,8 @@ async def test_another_organizations_import_does_not_exist(api: Api, tenant: Ten
         ("POST", "/cancel"),
         ("POST", "/pause"),
         ("POST", "/resume"),
+        ("POST", "/rows"),
+        ("POST", "/commit"),
     ):
         answer = await api.call(method, f"{V1}/{theirs}{path}", token=tenant.token)
         never = await api.call(method, f"{V1}/{uuid.uuid4()}{path}", token=tenant.token)

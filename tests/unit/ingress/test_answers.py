@@ -13,12 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingress.commands.errors_file import ADDED, LIVE, errors_file, harmless, original
+from ingress.commands.errors_file import errors_file
 from ingress.commands.jobs import Job
+from ingress.commands.row_sources import FileForm
 from ingress.commands.rows import RowResult
 from ingress.doors.contacts_import import COUNTERS, MAX_ERRORS, answer
 from ingress.doors.errors import error_response, serializer_of
 from ingress.doors.v1_imports import job_json
+from ingress.formats.corrected import ADDED
+from ingress.formats.formulas import LIVE, harmless, original
 from ingress.openapi import document
 from sluice.errors import DatabaseUnavailable, OptionInvalid, RateLimited
 from sluice.events import FieldFault
@@ -150,7 +153,7 @@ async def test_an_errors_file_without_rows_has_a_header() -> None:
         for row in none:
             yield row
 
-    pieces = [piece async for piece in errors_file(uuid.UUID(int=1), nothing())]
+    pieces = [piece async for piece in errors_file(uuid.UUID(int=1), FileForm(()), nothing())]
     text = b"".join(pieces).decode("utf-8-sig")
     assert list(csv.reader(io.StringIO(text))) == [list(ADDED)]
 
@@ -162,7 +165,7 @@ async def test_a_long_errors_file_comes_in_pieces() -> None:
         for number in range(1, 1001):
             yield RowResult(number, Outcome.INVALID, None, [], ("A",), [str(number)], number)
 
-    pieces = [piece async for piece in errors_file(uuid.UUID(int=1), many())]
+    pieces = [piece async for piece in errors_file(uuid.UUID(int=1), FileForm(("A",)), many())]
     assert len(pieces) > 3
     rows = list(csv.reader(io.StringIO(b"".join(pieces).decode("utf-8-sig"))))
     assert [row[0] for row in rows[1:]] == [str(number) for number in range(1, 1001)]
@@ -173,7 +176,7 @@ def test_the_description_speaks_of_every_path_and_resolves() -> None:
     """Every reference leads somewhere, every operation has an id of its own and says what a 401 is."""
     description = document()
     operations = [each for methods in description["paths"].values() for each in methods.values()]
-    assert len({each["operationId"] for each in operations}) == len(operations) == 13
+    assert len({each["operationId"] for each in operations}) == len(operations) == 15
     assert all("401" in each["responses"] for each in operations)
     schemas = description["components"]["schemas"]
     for reference in _references(description):
