@@ -26,21 +26,25 @@ import stamina
 import structlog
 import uvloop
 
+from ingress.reading.analyzing import JobAnalyzing
 from ingress.reading.batches import Limits
 from ingress.reading.following import follow
 from ingress.reading.job import LeasedJob
+from ingress.reading.opening import Opening
 from ingress.reading.postgres import open_leases
 from ingress.reading.producing import Outbound
 from ingress.reading.sending import JobSending, Surroundings
 from ingress.reading.source import Source
 from ingress.reading.turns import Turns
 from ingress.reading.waiting import patiently
+from ingress.state import make_state
 from ingress.store import open_store
 from sluice.avro import load_codec
 from sluice.broker import partition_of
 from sluice.clock import SystemClock
 from sluice.errors import DatabaseUnavailable, MessageUndecodable
 from sluice.events import BatchApplied, ImportRequested
+from sluice.job import JobState
 from sluice.memory import calm_garbage_collector
 from sluice.settings import Settings
 from sluice.telemetry import Telemetry, configure_logging, serve_metrics
@@ -126,8 +130,11 @@ class Role:
             outbound = Outbound(settings, telemetry, clock)
             exits.push_async_callback(outbound.stop)
             await outbound.start()
+            source = Source(store, telemetry)
             around = Surroundings(
-                source=Source(store, telemetry),
+                source=source,
+                opening=Opening(store, source, leases, settings.max_rows_allowed, telemetry),
+                state=make_state(settings, leases.acting, store, clock),
                 leases=leases,
                 outbound=outbound,
                 codec=codec,
@@ -149,7 +156,7 @@ class Reader:
         self._around = around
         self._clock = around.clock
         self._telemetry = around.telemetry
-        self._jobs: dict[uuid.UUID, JobSending] = {}
+        self._jobs: dict[uuid.UUID, JobSending | JobAnalyzing] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._turns = [
             Turns(settings.window_batches, PARTITION_BYTES, around.clock) for _ in range(PARTITIONS)
@@ -240,15 +247,19 @@ class Reader:
         return True
 
     def _begin(self, job: LeasedJob, valid_until: float) -> None:
-        partition = partition_of(str(job.organization_id).encode(), PARTITIONS)
-        sending = JobSending(job, self._turns[partition], self._around, valid_until)
+        sending: JobSending | JobAnalyzing
+        if job.state == JobState.ANALYZING:
+            sending = JobAnalyzing(job, self._around, valid_until)
+        else:
+            partition = partition_of(str(job.organization_id).encode(), PARTITIONS)
+            sending = JobSending(job, self._turns[partition], self._around, valid_until)
         log.info("job leased", job=str(job.id), lease_epoch=job.lease_epoch, applied=job.applied_batch)
         self._jobs[job.id] = sending
         task = asyncio.create_task(self._send(sending))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _send(self, sending: JobSending) -> None:
+    async def _send(self, sending: JobSending | JobAnalyzing) -> None:
         job = sending.job
         try:
             await sending.run()
@@ -286,7 +297,7 @@ class Reader:
                 await patiently(partial(self._hear, held), self._telemetry)
                 await patiently(partial(self._renew, held), self._telemetry)
 
-    async def _hear(self, held: list[JobSending]) -> None:
+    async def _hear(self, held: list[JobSending | JobAnalyzing]) -> None:
         standings = {s.id: s for s in await self._around.leases.look([sending.job for sending in held])}
         for sending in held:
             standing = standings.get(sending.job.id)
@@ -295,7 +306,7 @@ class Reader:
             else:
                 sending.stands(standing)
 
-    async def _renew(self, held: list[JobSending]) -> None:
+    async def _renew(self, held: list[JobSending | JobAnalyzing]) -> None:
         seconds = self._settings.lease_seconds
         asked_at = self._clock.monotonic()
         due = [sending for sending in held if sending.valid_until - asked_at <= seconds * 2 / 3]

@@ -7,7 +7,6 @@ removed by the sweeper of the tasks role.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import re
 import secrets
@@ -18,13 +17,11 @@ import structlog
 
 from ingress.formats.encoding import EncodingGuess, LateEvidence
 from ingress.formats.inspect import HEAD_BYTES
+from ingress.object_writer import PART_BYTES, ObjectWriter
 from ingress.store import Store, open_store
 from sluice.clock import Clock
-from sluice.errors import FileTooLarge, SluiceError
+from sluice.errors import FileTooLarge
 from sluice.settings import Settings
-
-# The least that S3 takes as a part that is not the last.
-PART_BYTES = 5 * 1024 * 1024
 
 # Characters (all ASCII) of the file's own name in the object's key. S3 takes keys of 1,024 bytes, but stores
 # that keep an object as a file end its name at 255 bytes, of which time, chance and a suffix of their own
@@ -59,21 +56,14 @@ class Upload:
     def __init__(
         self, store: Store, key: str, *, limit_bytes: int, check_head: HeadCheck, part_bytes: int = PART_BYTES
     ) -> None:
-        self._store = store
-        self._key = key
+        self._object = ObjectWriter(store, key, part_bytes)
         self._limit_bytes = limit_bytes
         self._check_head = check_head
-        self._part_bytes = part_bytes
         self._size = 0
         self._sha256 = hashlib.sha256()
         self._lines = LineEnds()
         self._head = bytearray()
         self._evidence = LateEvidence()
-        self._part = bytearray()
-        self._upload_id: str | None = None
-        self._etags: list[str] = []
-        self._stored = False  # the object is there, or may be
-        self._completed = False
 
     @property
     def head(self) -> bytes:
@@ -97,7 +87,6 @@ class Upload:
             raise FileTooLarge(limit_megabytes=self._limit_bytes // MEGABYTE)
         self._sha256.update(data)
         self._lines.count(data)
-        self._part += data
         if (missing := HEAD_BYTES - len(self._head)) > 0:
             self._head += data[:missing]
             if len(data) > missing:
@@ -105,22 +94,13 @@ class Upload:
         if self._head.isascii():
             # Only then is it asked for, and looking at every accent of a file costs 1.4 µs a row (measured).
             self._evidence.add(data)
-        if len(self._part) >= self._part_bytes:
-            await self._send_part()
+        await self._object.write(data)
 
     async def finish(self) -> StoredFile:
         """Make the object whole. Raises StoreUnavailable."""
-        if self._upload_id is None:
-            self._stored = True
-            etag = await self._store.put(self._key, bytes(self._part))
-        else:
-            if self._part:
-                await self._send_part()
-            self._stored = True
-            etag = await self._store.complete(self._key, self._upload_id, self._etags)
-            self._completed = True
+        etag = await self._object.finish()
         return StoredFile(
-            key=self._key,
+            key=self._object.key,
             etag=etag,
             size_bytes=self._size,
             sha256=self._sha256.hexdigest(),
@@ -129,29 +109,7 @@ class Upload:
 
     async def discard(self) -> None:
         """Leave nothing behind. A store that is away is only logged: the sweeper comes later."""
-        await asyncio.shield(self._discard())
-
-    async def _discard(self) -> None:
-        self._part.clear()
-        if self._stored:
-            await _quietly(self._store.delete(self._key))
-        if self._upload_id is not None and not self._completed:
-            await _quietly(self._store.abort(self._key, self._upload_id))
-
-    async def _send_part(self) -> None:
-        if self._upload_id is None:
-            self._upload_id = await self._store.begin(self._key)
-        data = bytes(self._part)
-        self._part.clear()
-        self._etags.append(await self._store.put_part(self._key, self._upload_id, len(self._etags) + 1, data))
-
-
-async def _quietly(removal: Awaitable[None]) -> None:
-    """What refused the file must reach the caller, whatever becomes of its remains."""
-    try:
-        await removal
-    except SluiceError as error:
-        log.warning("upload not removed", error=type(error).__name__)
+        await self._object.discard()
 
 
 class LineEnds:

@@ -7,17 +7,17 @@ import io
 import uuid
 from collections.abc import AsyncIterator
 
-from ingress.commands.row_sources import FileForm
 from ingress.commands.rows import RowResult
 from ingress.formats.corrected import added_columns, row_token
 from ingress.formats.encoding import WIDE
 from ingress.formats.formulas import harmless
+from ingress.formats.parts import PartFormat
 
 ROWS_AT_ONCE = 200
 
 
 async def errors_file(
-    job_id: uuid.UUID, form: FileForm, rows: AsyncIterator[RowResult]
+    job_id: uuid.UUID, form: PartFormat, rows: AsyncIterator[RowResult]
 ) -> AsyncIterator[bytes]:
     """The file in pieces: the file's own columns, then `_row`, `_error` and `_token`.
 

@@ -34,7 +34,10 @@ class Undo:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job at one moment. `counts` has every outcome; rows that are staged have none yet."""
+    """A job at one moment. `counts` has every outcome; rows that are staged have none yet.
+
+    `opened_bytes` are the bytes of its rows, where the file had to be opened.
+    """
 
     id: uuid.UUID
     organization_id: uuid.UUID
@@ -58,10 +61,16 @@ class Job:
     completed_at: datetime | None
     cancel_requested: bool
     run_kind: RunKind = RunKind.IMPORT
+    opened_bytes: int | None = None
     run_bytes: int | None = None
     run_requested_at: datetime | None = None
     measured_rate: float | None = None
     undo: Undo | None = None
+
+    @property
+    def read_bytes(self) -> int:
+        """What is read to the end: the file, or its opened rows."""
+        return self.file_bytes if self.opened_bytes is None else self.opened_bytes
 
     @property
     def ended(self) -> bool:
@@ -88,7 +97,7 @@ class Job:
         """Percent of the bytes that the run reads which are behind the applied position; 100 at the end."""
         if self.state is JobState.COMPLETED or self.state is JobState.UNDONE:
             return 100.0
-        whole = self.file_bytes if self.run_bytes is None else self.run_bytes
+        whole = self.read_bytes if self.run_bytes is None else self.run_bytes
         return round(min(100.0, 100.0 * self.position_bytes / whole), 1) if whole else 0.0
 
     def rate(self, now: datetime) -> float:
@@ -108,7 +117,7 @@ class Job:
         rate = self.rate(now)
         if not rate or not self.position_bytes or not self.rows_read:
             return None
-        rows_left = (self.file_bytes - self.position_bytes) * self.rows_read / self.position_bytes
+        rows_left = (self.read_bytes - self.position_bytes) * self.rows_read / self.position_bytes
         return round(max(0.0, rows_left) / rate, 1)
 
 
@@ -138,6 +147,7 @@ def job_of(row: Record) -> Job:
         cancel_requested=row["cancel_requested_at"] is not None,
         undo=_undo_of(row),
         run_kind=RunKind(row["run_kind"]),
+        opened_bytes=row["read_bytes"],
         run_bytes=row["run_bytes"],
         run_requested_at=row["run_requested_at"],
     )

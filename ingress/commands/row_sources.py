@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import msgspec
 
 from ingress.database import Record
-from ingress.formats.corrected import CorrectedChunker, Corrections
-from ingress.formats.csv import CsvChunker, CsvDialect
+from ingress.formats.parts import PartFormat, open_chunker
 from ingress.formats.rows import Position
 from ingress.store import Store
 from sluice.errors import SourceChanged
@@ -28,50 +27,26 @@ class Cells:
 
 
 @dataclass(frozen=True, slots=True)
-class FileForm:
-    """How a file is written."""
-
-    columns: Sequence[str]
-    encoding: str = "utf-8"
-    delimiter: str = ","
-
-
-@dataclass(frozen=True, slots=True)
 class Source:
-    """One stored part, pinned by its ETag. `corrections`: its rows go by their tokens."""
+    """One stored part, pinned by its ETag."""
 
     key: str
     etag: str
-    form: FileForm
-    corrections: Corrections | None
+    form: PartFormat
 
     @property
     def columns(self) -> Sequence[str]:
         return self.form.columns
 
-    def chunker(self, start: Position) -> CsvChunker | CorrectedChunker:
-        """What reads the part's rows from there on."""
-        dialect = CsvDialect(self.form.encoding, self.form.delimiter)
-        if self.corrections is not None:
-            return CorrectedChunker(dialect, self.corrections, start)
-        return CsvChunker(self.form.columns, dialect, start)
 
-
-def form_of(stored: str) -> FileForm:
-    """The form in `import_parts.format`."""
-    form = msgspec.json.decode(stored)
-    return FileForm(form["columns"], form["encoding"], form["delimiter"])
+def form_of(stored: str) -> PartFormat:
+    """What `import_parts.format` says."""
+    return msgspec.json.decode(stored, type=PartFormat)
 
 
 def source_of(part: Record) -> Source:
     """The source in a row of `job_parts`."""
-    corrections = msgspec.json.decode(part["format"]).get("corrections")
-    return Source(
-        part["object_key"],
-        part["etag"],
-        form_of(part["format"]),
-        None if corrections is None else msgspec.convert(corrections, Corrections),
-    )
+    return Source(part["object_key"], part["etag"], form_of(part["format"]))
 
 
 async def read_rows(
@@ -80,7 +55,7 @@ async def read_rows(
     """The rows of a range by number; None when the source is gone or another."""
     if source is None:
         return None
-    chunker = source.chunker(start)
+    chunker = open_chunker(source.form, start)
     found: dict[int, Cells] = {}
     # In pieces: one row may be as long as the file, and the chunker keeps only the start of it.
     pieces = store.stream(source.key, source.etag, start.byte_offset, end_byte)

@@ -18,8 +18,9 @@ import msgspec
 
 from ingress.authentication import Principal
 from ingress.commands.jobs import Job
-from ingress.commands.row_sources import Cells, FileForm, Range, Source, form_of, joined, read_rows, source_of
+from ingress.commands.row_sources import Cells, Range, Source, form_of, joined, read_rows, source_of
 from ingress.database import Pooled, Record, statements
+from ingress.formats.parts import PartFormat
 from ingress.formats.rows import Position
 from ingress.services import Services
 from sluice.errors import NotFound
@@ -127,11 +128,11 @@ class Rows:
         """Every row that a person can mend, in order, reading the source as it goes."""
         return self._each(_Asked(principal, job, None, REFUSED, {}), 0)
 
-    async def form(self, principal: Principal, job: Job) -> FileForm:
+    async def form(self, principal: Principal, job: Job) -> PartFormat:
         """How the job's own file is written."""
         async with self._acting(principal) as connection:
             parts = await connection.fetch(_SQL["job_parts"], job.id, [1])
-        return form_of(parts[0]["format"]) if parts else FileForm(())
+        return form_of(parts[0]["format"]) if parts else PartFormat()
 
     def _each(self, asked: _Asked, behind: int) -> AsyncGenerator[RowResult]:
         if asked.job.run == 1:

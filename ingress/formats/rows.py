@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from sluice.errors import FileRefused
 
@@ -73,3 +74,15 @@ class RowChunk:
     lines: list[int]
     faults: list[Fault]
     end: Position
+
+
+class Chunker(Protocol):
+    """Bytes of one part in, in pieces of any size; chunks of whole rows out (see `csv.CsvChunker`)."""
+
+    def feed(self, data: bytes) -> list[RowChunk]:
+        """The chunks that these bytes complete, in order."""
+        ...
+
+    def finish(self) -> RowChunk | None:
+        """After the last byte: the next chunk of the rest, None when nothing is left."""
+        ...

@@ -7,9 +7,8 @@ from bisect import bisect_left
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from ingress.formats.corrected import CorrectedChunker
-from ingress.formats.csv import CsvChunker, CsvDialect
-from ingress.formats.rows import Position, RowChunk
+from ingress.formats.parts import open_chunker
+from ingress.formats.rows import Chunker, Position, RowChunk
 from ingress.reading.job import Ending, Part, start_of
 from ingress.reading.source import Source
 from sluice.errors import FileHasTooManyRows
@@ -79,7 +78,9 @@ async def _rows(
         if part.part_no < behind.part_no:
             continue
         position = start_of(part, behind)
-        chunker = open_chunker(part, position, limits)
+        chunker = open_chunker(
+            part.format, position, max_rows=limits.batch_rows, max_bytes=limits.batch_bytes
+        )
         async for piece in source.pieces(part, position.byte_offset):
             # Off the event loop: a hostile piece takes seconds, and leases are renewed meanwhile.
             for chunk in await asyncio.to_thread(chunker.feed, piece):
@@ -96,27 +97,7 @@ def _cut(part: Part, chunk: RowChunk, behind: Position) -> Cut:
     return Cut(part.format.columns, chunk, replace(behind, row_no=chunk.first_row_no), chunk.end)
 
 
-def open_chunker(part: Part, start: Position, limits: Limits) -> CsvChunker | CorrectedChunker:
-    """What cuts the part's bytes into rows, beginning at `start`."""
-    dialect = CsvDialect(part.format.encoding, part.format.delimiter)
-    if part.format.corrections is not None:
-        return CorrectedChunker(
-            dialect,
-            part.format.corrections,
-            start,
-            max_rows=limits.batch_rows,
-            max_bytes=limits.batch_bytes,
-        )
-    return CsvChunker(
-        part.format.columns,
-        dialect,
-        start,
-        max_rows=limits.batch_rows,
-        max_bytes=limits.batch_bytes,
-    )
-
-
-def _rest(chunker: CsvChunker | CorrectedChunker) -> Iterator[RowChunk]:
+def _rest(chunker: Chunker) -> Iterator[RowChunk]:
     while (chunk := chunker.finish()) is not None:
         yield chunk
 

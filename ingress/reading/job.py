@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from ingress.formats.corrected import Corrections
+from ingress.formats.parts import PartFormat
 from ingress.formats.rows import Position
 from sluice.errors import SluiceError
 from sluice.events import ImportOptions, SourcePosition
@@ -44,23 +44,6 @@ class StoredOptions(msgspec.Struct, frozen=True, kw_only=True):
     exclude_rows: list[int] = []
 
 
-class FirstRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the first row of a part starts, as the door found it."""
-
-    byte_offset: int = 0
-    line: int = 1
-
-
-class CsvFormat(msgspec.Struct, frozen=True, kw_only=True):
-    """`import_parts.format` of a CSV file. `corrections`: its rows go by their tokens, not by their order."""
-
-    columns: list[str]
-    encoding: str
-    delimiter: str
-    first: FirstRow = FirstRow()
-    corrections: Corrections | None = None
-
-
 class Part(msgspec.Struct, frozen=True, kw_only=True):
     """One stored object of a job, pinned by its entity tag."""
 
@@ -68,7 +51,13 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     object_key: str
     etag: str
     size_bytes: int
-    format: CsvFormat
+    format: PartFormat
+    sha256: str = ""
+
+    @property
+    def is_new(self) -> bool:
+        """Whether it has to be looked at before it can be read."""
+        return self.format.kind == "new"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +77,8 @@ class LeasedJob:
     stored_options: Any
     stored_parts: Any
     created_at: datetime
+    state: str = "processing"
+    filename: str = ""
 
     def options(self) -> StoredOptions:
         """What the job asks for. Raises JobUnreadable."""
@@ -135,6 +126,8 @@ def leased_job(row: Mapping[str, Any]) -> LeasedJob:
         stored_options=row["options"],
         stored_parts=row["parts"],
         created_at=row["created_at"],
+        state=row["state"],
+        filename=row["filename"] or "",
     )
 
 

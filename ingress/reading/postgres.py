@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import msgspec
+from sluice.mapping.proposals import header_set_key
 
-from ingress.reading.job import LeasedJob, Standing, leased_job
+from ingress.reading.job import Ending, LeasedJob, Part, Standing, leased_job
+from ingress.state import Acting, acting_over
 from sluice.errors import DatabaseUnavailable
 from sluice.postgres import AWAY
 from sluice.sql import load_queries
@@ -35,6 +38,11 @@ class Leases:
         self._pool = pool
         self._owner = owner
         self._seconds = seconds
+
+    @property
+    def acting(self) -> Acting:
+        """Connections for a state store."""
+        return acting_over(self._pool)
 
     async def take_next(
         self, full: Collection[uuid.UUID] = (), besides: Collection[uuid.UUID] = ()
@@ -74,6 +82,38 @@ class Leases:
     async def release_left_behind(self) -> None:
         """Give back what an earlier process of the same name held when it was killed."""
         await self._fetch("release_left_behind", self._owner)
+
+    async def opened(self, job: LeasedJob, part: Part, file_bytes: int, source: str) -> None:
+        """Keep what a new part turned out to be; nothing happens where another reader has the job by now."""
+        await self._fetch(
+            "open_part",
+            job.organization_id,
+            job.id,
+            job.lease_epoch,
+            part.part_no,
+            part.object_key,
+            part.etag,
+            part.size_bytes,
+            part.sha256,
+            msgspec.to_builtins(part.format),
+            file_bytes,
+            source,
+        )
+
+    async def analyzed(self, job: LeasedJob) -> None:
+        """The job waits for its mapping; nothing happens where another reader has it by now."""
+        await self._fetch("analyzed", job.organization_id, job.id, job.lease_epoch)
+
+    async def remembered(self, job: LeasedJob, columns: Sequence[str]) -> Any | None:
+        """The mapping that the job's organization chose last for these columns, in whatever order."""
+        rows = await self._fetch("remembered_mapping", job.organization_id, header_set_key(columns))
+        return rows[0]["mapping"] if rows else None
+
+    async def end_analysis(self, job: LeasedJob, ending: Ending) -> None:
+        """End a job of which no row was sent; nothing happens where another reader has it by now."""
+        await self._fetch(
+            "analysis_ended", job.organization_id, job.id, job.lease_epoch, ending.state, ending.reason
+        )
 
     async def _fetch(self, query: str, *arguments: object) -> Sequence[asyncpg.Record]:
         try:

@@ -21,15 +21,17 @@ import structlog
 from ingress.reading.batches import Cut, Limits, cuts, ended
 from ingress.reading.encoding import Headers, Messages, Tails
 from ingress.reading.job import Ending, JobUnreadable, LeasedJob, Standing, StoredOptions
+from ingress.reading.opening import Opening
 from ingress.reading.postgres import Leases
 from ingress.reading.producing import Outbound
 from ingress.reading.source import Source
 from ingress.reading.turns import Turns
 from ingress.reading.waiting import patiently
 from ingress.reading.window import Window
+from ingress.state import StateStore
 from sluice.avro import Codec
 from sluice.clock import Clock
-from sluice.errors import SourceChanged
+from sluice.errors import Refused, SourceChanged
 from sluice.job import JobState
 from sluice.telemetry import Telemetry
 from sluice.topics import MAX_MESSAGE_BYTES, ROWS_READ
@@ -49,6 +51,8 @@ class Surroundings:
     """What all jobs of a reader share."""
 
     source: Source
+    opening: Opening
+    state: StateStore
     leases: Leases
     outbound: Outbound
     codec: Codec
@@ -189,7 +193,7 @@ class JobSending:
         for attempt in range(1, TRIES + 1):
             try:
                 await self._read_once()
-            except (SourceChanged, JobUnreadable) as error:
+            except (SourceChanged, JobUnreadable, Refused) as error:
                 return Ending("failed", error.message)
             except Exception as error:
                 self._log.exception("reading failed", attempt=attempt)
@@ -201,9 +205,11 @@ class JobSending:
         return Ending("failed", fault.message)
 
     async def _read_once(self) -> None:
-        tails = Tails(self.job.options(), self.job.created_at)
+        options = self.job.options()
         around = self._around
-        batches = cuts(self.job.parts(), self._position, around.source, around.limits)
+        parts = [(await around.opening.look(self.job, part, options)).part for part in self.job.parts()]
+        tails = Tails(options, self.job.created_at)
+        batches = cuts(parts, self._position, around.source, around.limits)
         async with aclosing(batches):
             async for cut in batches:
                 await self._send_new(tails, cut)

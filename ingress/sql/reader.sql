@@ -8,7 +8,7 @@
 WITH candidate AS MATERIALIZED (
     SELECT id, organization_id
     FROM import_jobs
-    WHERE state IN ('pending', 'processing')
+    WHERE state IN ('pending', 'processing', 'analyzing')
       AND (lease_until IS NULL OR lease_until NOT BETWEEN now() AND now() + make_interval(secs => 2 * $2))
       AND organization_id <> ALL ($3::uuid[])
       AND id <> ALL ($4::uuid[])
@@ -20,13 +20,14 @@ UPDATE import_jobs AS j
 SET lease_owner = $1,
     lease_epoch = j.lease_epoch + 1,
     lease_until = clock_timestamp() + make_interval(secs => $2),
-    state = 'processing',
+    state = CASE j.state WHEN 'analyzing' THEN j.state ELSE 'processing' END,
     started_at = coalesce(j.started_at, now()),
     updated_at = now()
 FROM candidate AS c
 WHERE j.id = c.id AND j.organization_id = c.organization_id
 RETURNING
-    j.id, j.organization_id, j.run, j.lease_epoch, j.created_at, j.options, j.cancel_requested_at,
+    j.id, j.organization_id, j.run, j.lease_epoch, j.state, j.filename, j.created_at, j.options,
+    j.cancel_requested_at,
     j.applied_batch, j.position_part, j.position_byte, j.position_line, j.position_row,
     (SELECT coalesce(jsonb_agg(to_jsonb(p) ORDER BY p.part_no), '[]')
      FROM import_parts AS p
@@ -39,7 +40,7 @@ WITH candidate AS MATERIALIZED (
     SELECT id, organization_id
     FROM import_jobs
     WHERE organization_id = $3 AND id = $4
-      AND state IN ('pending', 'processing')
+      AND state IN ('pending', 'processing', 'analyzing')
       AND (lease_until IS NULL OR lease_until NOT BETWEEN now() AND now() + make_interval(secs => 2 * $2))
     FOR NO KEY UPDATE SKIP LOCKED
 )
@@ -47,13 +48,14 @@ UPDATE import_jobs AS j
 SET lease_owner = $1,
     lease_epoch = j.lease_epoch + 1,
     lease_until = clock_timestamp() + make_interval(secs => $2),
-    state = 'processing',
+    state = CASE j.state WHEN 'analyzing' THEN j.state ELSE 'processing' END,
     started_at = coalesce(j.started_at, now()),
     updated_at = now()
 FROM candidate AS c
 WHERE j.id = c.id AND j.organization_id = c.organization_id
 RETURNING
-    j.id, j.organization_id, j.run, j.lease_epoch, j.created_at, j.options, j.cancel_requested_at,
+    j.id, j.organization_id, j.run, j.lease_epoch, j.state, j.filename, j.created_at, j.options,
+    j.cancel_requested_at,
     j.applied_batch, j.position_part, j.position_byte, j.position_line, j.position_row,
     (SELECT coalesce(jsonb_agg(to_jsonb(p) ORDER BY p.part_no), '[]')
      FROM import_parts AS p
@@ -96,4 +98,41 @@ WHERE j.organization_id = held.organization_id AND j.id = held.id AND j.lease_ep
 -- $1 owner.
 UPDATE import_jobs
 SET lease_until = now()
-WHERE lease_owner = $1 AND lease_until > now() AND state IN ('pending', 'processing', 'paused');
+WHERE lease_owner = $1 AND lease_until > now() AND state IN ('pending', 'processing', 'paused', 'analyzing');
+
+-- open_part --
+-- What a reader found when it looked at a new part; nothing where another reader has the job by now, or has looked.
+-- $1 organization, $2 job, $3 its lease epoch, $4 part, $5 object, $6 its tag, $7 its bytes, $8 sha256 of the file,
+-- $9 format, $10 bytes of the file itself, $11 what the job's source is.
+WITH held AS (
+    UPDATE import_jobs
+    SET file_size = $10, file_sha256 = $8, read_bytes = $7, source = $11, updated_at = now()
+    WHERE id = $2 AND organization_id = $1 AND lease_epoch = $3
+    RETURNING id
+)
+UPDATE import_parts AS p
+SET source_key = CASE WHEN p.object_key <> $5 THEN p.object_key END,
+    source_etag = CASE WHEN p.object_key <> $5 THEN p.etag END,
+    source_bytes = CASE WHEN p.object_key <> $5 THEN p.size_bytes END,
+    object_key = $5, etag = $6, size_bytes = $7, sha256 = $8, format = $9
+FROM held
+WHERE p.job_id = held.id AND p.organization_id = $1 AND p.part_no = $4 AND p.format ->> 'kind' = 'new'
+RETURNING p.part_no;
+
+-- remembered_mapping --
+-- What the organization chose last for a header set.
+-- $1 organization, $2 key of the header set.
+SELECT mapping FROM remembered_mappings WHERE organization_id = $1 AND header_set = $2;
+
+-- analyzed --
+-- The file waits for a mapping now, and for nobody's lease.
+-- $1 organization, $2 job, $3 its lease epoch.
+UPDATE import_jobs SET state = 'awaiting_mapping', lease_until = now(), updated_at = now()
+WHERE id = $2 AND organization_id = $1 AND lease_epoch = $3 AND state = 'analyzing';
+
+-- analysis_ended --
+-- Refused or cancelled before any row was sent: the reader ends such a job itself, nothing of it is on its way.
+-- $1 organization, $2 job, $3 its lease epoch, $4 state, $5 why.
+UPDATE import_jobs
+SET state = $4, reason = $5, completed_at = now(), lease_until = now(), updated_at = now()
+WHERE id = $2 AND organization_id = $1 AND lease_epoch = $3 AND state = 'analyzing';

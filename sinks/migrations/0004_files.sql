@@ -5,7 +5,9 @@
 ALTER TABLE import_jobs
     ADD COLUMN upload_key text,
     ADD COLUMN upload_bytes bigint,
-    ADD COLUMN upload_type text;
+    ADD COLUMN upload_type text,
+    -- Bytes that are read, where that is not the file itself: its opened rows. Progress is told by them.
+    ADD COLUMN read_bytes bigint;
 CREATE INDEX idx_import_jobs_upload ON import_jobs (upload_key) WHERE upload_key IS NOT NULL;
 
 ALTER TABLE import_jobs DROP CONSTRAINT import_jobs_source_check;

@@ -13,10 +13,11 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from ingress.formats.inspect import inspect_head
+from ingress.formats.parts import FirstRow, PartFormat
 from ingress.formats.rows import Position
 from ingress.reading.batches import Limits, cuts
 from ingress.reading.encoding import Messages, Tails
-from ingress.reading.job import CsvFormat, FirstRow, LeasedJob, Part, StoredOptions
+from ingress.reading.job import LeasedJob, Part, StoredOptions
 from ingress.reading.source import Source
 from sluice.avro import Codec, parsed_schema
 from sluice.telemetry import Telemetry
@@ -71,7 +72,7 @@ async def _measure(rows: int) -> ReaderStage:
         object_key="contacts.csv",
         etag="1",
         size_bytes=len(data),
-        format=CsvFormat(
+        format=PartFormat(
             columns=list(head.columns),
             encoding=head.dialect.encoding,
             delimiter=head.dialect.delimiter,

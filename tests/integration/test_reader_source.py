@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from ingress.reading.job import CsvFormat, Part
+from ingress.formats.parts import PartFormat
+from ingress.reading.job import Part
 from ingress.reading.source import RANGE_BYTES, Source
 from ingress.store import Store, open_store
 from sluice.errors import SourceChanged
@@ -95,7 +96,7 @@ async def stored(stack: Servers, data: bytes) -> Part:
         object_key=key,
         etag=etag,
         size_bytes=len(data),
-        format=CsvFormat(columns=["a"], encoding="utf-8", delimiter=","),
+        format=PartFormat(columns=["a"], encoding="utf-8", delimiter=","),
     )
 
 

@@ -14,7 +14,8 @@ from collections.abc import Callable
 import pytest
 
 from ingress.formats.formulas import original
-from ingress.uploads import MEGABYTE, PART_BYTES
+from ingress.object_writer import PART_BYTES
+from ingress.uploads import MEGABYTE
 from sluice.events import JobProgress
 from sluice.outcome import Outcome
 from tests.integration.doors.api import Api, Tenant, apply_batch, form, running_api

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 from ingress.commands.errors_file import errors_file
 from ingress.commands.jobs import Job
-from ingress.commands.row_sources import FileForm
 from ingress.commands.rows import RowResult
 from ingress.doors.contacts_import import COUNTERS, MAX_ERRORS, answer
 from ingress.doors.errors import error_response, serializer_of
 from ingress.doors.v1_imports import job_json
 from ingress.formats.corrected import ADDED
 from ingress.formats.formulas import LIVE, harmless, original
+from ingress.formats.parts import PartFormat
 from ingress.openapi import document
 from sluice.errors import DatabaseUnavailable, OptionInvalid, RateLimited
 from sluice.events import FieldFault
@@ -153,7 +153,7 @@ async def test_an_errors_file_without_rows_has_a_header() -> None:
         for row in none:
             yield row
 
-    pieces = [piece async for piece in errors_file(uuid.UUID(int=1), FileForm(()), nothing())]
+    pieces = [piece async for piece in errors_file(uuid.UUID(int=1), PartFormat(), nothing())]
     text = b"".join(pieces).decode("utf-8-sig")
     assert list(csv.reader(io.StringIO(text))) == [list(ADDED)]
 
@@ -165,7 +165,7 @@ async def test_a_long_errors_file_comes_in_pieces() -> None:
         for number in range(1, 1001):
             yield RowResult(number, Outcome.INVALID, None, [], ("A",), [str(number)], number)
 
-    pieces = [piece async for piece in errors_file(uuid.UUID(int=1), FileForm(("A",)), many())]
+    pieces = [piece async for piece in errors_file(uuid.UUID(int=1), PartFormat(columns=["A"]), many())]
     assert len(pieces) > 3
     rows = list(csv.reader(io.StringIO(b"".join(pieces).decode("utf-8-sig"))))
     assert [row[0] for row in rows[1:]] == [str(number) for number in range(1, 1001)]

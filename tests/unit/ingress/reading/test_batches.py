@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ingress.formats.parts import FirstRow, PartFormat
 from ingress.formats.rows import Position
 from ingress.reading.batches import Cut, Exclusions, Limits, cuts
 from ingress.reading.encoding import Messages, Tails
-from ingress.reading.job import CsvFormat, FirstRow, JobUnreadable, LeasedJob, Part, StoredOptions
+from ingress.reading.job import JobUnreadable, LeasedJob, Part, StoredOptions
 from ingress.reading.source import Source, quoted
 from sluice.avro import Codec, parsed_schema
 from sluice.events import RowsRead, to_avro
@@ -46,7 +47,7 @@ def part(number: int, data: bytes) -> Part:
         object_key=str(number),
         etag="e",
         size_bytes=len(data),
-        format=CsvFormat(
+        format=PartFormat(
             columns=["email", "note"],
             encoding="utf-8",
             delimiter=",",

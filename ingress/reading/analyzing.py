@@ -1,0 +1,144 @@
+"""One uploaded file looked at for its owner: columns, proposals, rows that would pass (S1-068 to S1-078).
+
+It is done under a lease as sending is, so a reader that dies is followed by another that begins again.
+What is found goes to the state store, where the wizard's doors read it:
+
+    analysis:{fileId}:progress    after the first rows, with the proposals; then every 1,000 rows
+    analysis:{fileId}             the summary, before the progress says complete
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from contextlib import aclosing
+from typing import Any
+
+import structlog
+
+from ingress.analysis.analysis import Analysis
+from ingress.formats.rows import Position
+from ingress.reading.batches import cuts
+from ingress.reading.job import Ending, JobUnreadable, LeasedJob, Standing, event_options
+from ingress.reading.opening import Looked
+from ingress.reading.sending import Surroundings
+from ingress.reading.waiting import patiently
+from ingress.state import analysis_key, progress_key
+from sluice.errors import Refused, SourceChanged
+from sluice.job import JobState
+
+log = structlog.get_logger(__name__)
+
+PROGRESS_ROWS = 1_000
+
+
+class JobAnalyzing:
+    """Analyzes one leased job. `run` returns when it is done or lost; the rest may be called meanwhile."""
+
+    unapplied = 0
+
+    def __init__(self, job: LeasedJob, around: Surroundings, valid_until: float) -> None:
+        self.job = job
+        self.valid_until = valid_until
+        self._around = around
+        self._file_id = f"file_{job.id}"
+        self._over = asyncio.Event()
+        self._log = log.bind(job=str(job.id), lease_epoch=job.lease_epoch)
+        self._cancelled = job.cancelled
+
+    async def run(self) -> None:
+        """Analyze the file and leave the job waiting for its mapping, or failed, or cancelled."""
+        working = asyncio.create_task(self._work())
+        over = asyncio.create_task(self._over.wait())
+        try:
+            await asyncio.wait({working, over}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            over.cancel()
+            if not working.done():
+                working.cancel()
+        if working.done() and not working.cancelled():
+            working.result()
+        elif self._cancelled:
+            await self._end(Ending(JobState.CANCELLED.value, "Cancelled on request."))
+
+    def applied(self, batch_no: int) -> None:
+        """No batch of an analysis is ever on its way."""
+
+    def stands(self, standing: Standing) -> None:
+        """What the database says of the job."""
+        if standing.lease_epoch != self.job.lease_epoch:
+            self.lost("another reader has it")
+        elif standing.cancelled:
+            self._cancelled = True
+            self.lost("it is cancelled")
+        elif standing.state != JobState.ANALYZING:
+            self.lost(f"it is {standing.state}")
+
+    def renewed(self, valid_until: float) -> None:
+        """The lease holds until then, on the monotonic clock."""
+        self.valid_until = valid_until
+
+    def lost(self, why: str) -> None:
+        """The job is not this process's any more: stop at once."""
+        self._log.info("analysis left", why=why)
+        self._over.set()
+
+    async def _work(self) -> None:
+        started = time.monotonic()
+        try:
+            await self._tell({"status": "analyzing", "processed": 0, "total": None})
+            summary = await self._analyze()
+        except (Refused, SourceChanged, JobUnreadable) as error:
+            await self._tell({"status": "error", "message": error.message})
+            await self._end(Ending(JobState.FAILED.value, error.message))
+            return
+        total = summary["totalRows"]
+        await self._keep(analysis_key(self.job.id), summary)
+        await self._tell({"status": "complete", "processed": total, "total": total})
+        await patiently(lambda: self._around.leases.analyzed(self.job), self._around.telemetry)
+        self._log.info("analyzed", rows=total, seconds=round(time.monotonic() - started, 3))
+
+    async def _analyze(self) -> dict[str, Any]:
+        around = self._around
+        options = self.job.options()
+        looked = [await around.opening.look(self.job, part, options) for part in self.job.parts()]
+        first: Looked = looked[0]
+        remembered = await patiently(
+            lambda: around.leases.remembered(self.job, first.part.format.columns), around.telemetry
+        )
+        asked = event_options(options, self.job.created_at)
+        with Analysis(first.part.format.columns, asked, remembered) as analysis:
+            told = 0
+            start = Position(1, 0, 1, 1)
+            parts = [each.part for each in looked]
+            async with aclosing(cuts(parts, start, around.source, around.limits)) as batches:
+                async for cut in batches:
+                    if cut.ending is not None and cut.ending.state == JobState.FAILED:
+                        raise JobUnreadable(problem=cut.ending.reason)
+                    if cut.chunk is not None:
+                        # Off the event loop: other jobs' leases are renewed meanwhile.
+                        await asyncio.to_thread(analysis.add, cut.chunk)
+                    if analysis.rows // PROGRESS_ROWS > told:
+                        told = analysis.rows // PROGRESS_ROWS
+                        await self._tell(analysis.progress())
+            summary = await asyncio.to_thread(analysis.summary)
+        return {
+            **summary,
+            "fileId": self._file_id,
+            "s3Key": first.part.object_key,
+            "encoding": first.part.format.encoding,
+            "delimiter": first.part.format.delimiter,
+            "notes": list(first.notes),
+            "sheets": list(first.sheets),
+        }
+
+    async def _tell(self, progress: Mapping[str, Any]) -> None:
+        await self._keep(progress_key(self.job.id), progress)
+
+    async def _keep(self, key: str, value: Mapping[str, Any]) -> None:
+        around, organization_id = self._around, self.job.organization_id
+        await patiently(lambda: around.state.set(organization_id, key, value), around.telemetry)
+
+    async def _end(self, ending: Ending) -> None:
+        await patiently(lambda: self._around.leases.end_analysis(self.job, ending), self._around.telemetry)

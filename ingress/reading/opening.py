@@ -1,0 +1,170 @@
+"""A new part is looked at once, under its job's lease: what it is, and the rows of what is no delimited text.
+
+    delimited text    stays as it is; its header is read from its head
+    anything else     is opened in a child process, and its rows are stored beside it (ingress/formats)
+
+Either way the whole file passes by, so its hash is known and an accent behind an ASCII head is seen. A reader
+that dies on the way has stored nothing that anybody reads; the next one begins again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from ingress.formats.child import TableHead
+from ingress.formats.children import open_rows
+from ingress.formats.detect import detect
+from ingress.formats.encoding import LateEvidence
+from ingress.formats.inspect import HEAD_BYTES, inspect_head
+from ingress.formats.limits import Limits
+from ingress.formats.opening import Asked, Kind
+from ingress.formats.parts import FirstRow, PartFormat
+from ingress.object_writer import ObjectWriter
+from ingress.reading.job import LeasedJob, Part, StoredOptions
+from ingress.reading.postgres import Leases
+from ingress.reading.source import Source
+from ingress.reading.waiting import patiently
+from ingress.store import Store
+from sluice.errors import FileHasNoColumn
+from sluice.telemetry import Telemetry
+from sluice.values.headers import map_columns, shown
+
+SOURCES = {
+    Kind.CSV: "csv",
+    Kind.XLSX: "excel",
+    Kind.XLS: "excel",
+    Kind.ODS: "excel",
+    Kind.JSON: "json",
+    Kind.NDJSON: "json",
+    Kind.VCARD: "vcard",
+    Kind.LDIF: "ldif",
+}
+"""What `import_jobs.source` says of a file; an archive is told by what is in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """A part that can be read now, and what a person should know of it."""
+
+    part: Part
+    notes: tuple[str, ...] = ()
+    sheets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """Opens the new parts of leased jobs."""
+
+    store: Store
+    source: Source
+    leases: Leases
+    job_rows: int
+    telemetry: Telemetry
+
+    async def look(self, job: LeasedJob, part: Part, options: StoredOptions) -> Looked:
+        """The part as it can be read; one that was looked at before is as it was.
+
+        Raises:
+            FileRefused: it cannot be, or has no column that the job needs.
+            SourceChanged: it is not the file that was stored.
+        """
+        if not part.is_new:
+            return Looked(part)
+        with tempfile.TemporaryDirectory(prefix="sluice-open-") as directory:
+            path = Path(directory) / "file"
+            facts = await self._fetch(part, path)
+            kind = detect(facts.head, job.filename)
+            if kind is Kind.CSV:
+                looked = await self._inspect(part, facts)
+            else:
+                # An outage begins it anew: what a store took of an object cannot be trusted to be all.
+                looked = await patiently(lambda: self._open(job, part, path, kind), self.telemetry)
+        _require_columns(looked.part, options)
+        opened = msgspec.structs.replace(looked.part, sha256=facts.sha256)
+        await patiently(
+            lambda: self.leases.opened(job, opened, part.size_bytes, SOURCES.get(kind, "csv")), self.telemetry
+        )
+        return Looked(opened, looked.notes, looked.sheets)
+
+    async def _fetch(self, part: Part, path: Path) -> _Facts:
+        digest, evidence, head = hashlib.sha256(), LateEvidence(), bytearray()
+        with path.open("wb") as file:
+            async for piece in self.source.pieces(part, 0):
+                head += piece[: HEAD_BYTES - len(head)]
+                digest.update(piece)
+                if head.isascii():
+                    evidence.add(piece)
+                await asyncio.to_thread(file.write, piece)
+        late = evidence.guess() if head.isascii() else None
+        return _Facts(bytes(head), part.size_bytes, digest.hexdigest(), late.encoding if late else None)
+
+    async def _inspect(self, part: Part, facts: _Facts) -> Looked:
+        asked = part.format
+        complete = len(facts.head) == facts.size_bytes
+        found = await asyncio.to_thread(
+            lambda: inspect_head(
+                facts.head, complete=complete, encoding=asked.asked_encoding, delimiter=asked.asked_delimiter
+            )
+        )
+        encoding = found.dialect.encoding
+        if asked.asked_encoding is None and facts.late_encoding and encoding == "utf-8":
+            encoding = facts.late_encoding
+        form = PartFormat(
+            kind="csv",
+            columns=list(found.columns),
+            encoding=encoding,
+            delimiter=found.dialect.delimiter,
+            needs=asked.needs,
+            first=FirstRow(byte_offset=found.first.byte_offset, line=found.first.line),
+        )
+        return Looked(msgspec.structs.replace(part, format=form), found.notes)
+
+    async def _open(self, job: LeasedJob, part: Part, path: Path, kind: Kind) -> Looked:
+        """Store the rows under a name of this lease, so that a reader who lost it writes into nobody's."""
+        asked = Asked(part.format.sheet, part.format.asked_encoding, part.format.asked_delimiter)
+        rows = ObjectWriter(self.store, f"{part.object_key}.{job.lease_epoch}.rows")
+        try:
+            async with open_rows(path, kind, asked, Limits(max_rows=self.job_rows)) as opened:
+                async for piece in opened.pieces():
+                    await rows.write(piece)
+            etag = await rows.finish()
+        except BaseException:
+            await rows.discard()
+            raise
+        return Looked(_opened(part, rows, etag, opened.head), opened.head.notes, opened.head.sheets)
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    head: bytes
+    size_bytes: int
+    sha256: str
+    late_encoding: str | None
+
+
+def _opened(part: Part, rows: ObjectWriter, etag: str, head: TableHead) -> Part:
+    form = PartFormat(
+        kind="rows",
+        columns=list(head.columns),
+        encoding=head.encoding,
+        delimiter=head.delimiter,
+        sheet=part.format.sheet,
+        needs=part.format.needs,
+    )
+    return msgspec.structs.replace(
+        part, object_key=rows.key, etag=etag, size_bytes=rows.size_bytes, format=form
+    )
+
+
+def _require_columns(part: Part, options: StoredOptions) -> None:
+    needs, columns = part.format.needs, part.format.columns
+    if needs and not set(needs) & set(map_columns(columns, options.mapping).fields):
+        raise FileHasNoColumn(
+            field=" or ".join(needs), columns=", ".join(shown(each) for each in columns[:20])
+        )
