@@ -7,12 +7,12 @@ setting and no secret, and whatever kills it is one refused file. Memory here is
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -32,6 +32,9 @@ PIECE_BYTES = 256 * 1024
 
 # No line is longer than a row may be; the head is bound alike.
 MAX_LINE_BYTES = 2 * MAX_ROW_BYTES
+
+# Between the end of its output and its own: it has nothing left to do.
+ENDING_SECONDS = 5.0
 
 # Of what a dying child writes, this much goes to the log.
 LOGGED_CHARACTERS = 500
@@ -74,7 +77,7 @@ class OpenedFile:
                 return
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def open_rows(
     path: Path, kind: Kind, asked: Asked = NOTHING_ASKED, limits: Limits = DEFAULT_LIMITS
 ) -> AsyncIterator[OpenedFile]:
@@ -109,8 +112,9 @@ class _Child:
         with words.open("wb") as beside:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                # Isolated: neither the environment nor the working directory says what is imported.
-                *("-I", "-m", "ingress.formats.child", msgspec.json.encode(request).decode()),
+                # Isolated: neither the environment nor the working directory says what is imported. And
+                # nothing is compiled to disk: a limited process would leave half a module there.
+                *("-I", "-B", "-m", "ingress.formats.child", msgspec.json.encode(request).decode()),
                 stdin=DEVNULL,
                 stdout=PIPE,
                 stderr=beside,
@@ -160,6 +164,9 @@ class _Child:
 
     async def _verdict(self) -> Refused:
         """Why it ended without a last line."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ENDING_SECONDS):
+                await self._process.wait()
         await self.stop()
         code = self._process.returncode
         words = self._words.read_text(errors="replace")[-LOGGED_CHARACTERS:]

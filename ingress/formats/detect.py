@@ -28,11 +28,12 @@ _ENCRYPTED = 0x01
 
 # An Office document is a ZIP archive that begins with one of these (Open Packaging Conventions).
 _OFFICE_PARTS = ("[Content_Types].xml", "_rels/", "docProps/", "xl/", "customXml/", "word/", "ppt/")
-_OFFICE_TYPES: Sequence[tuple[bytes, str | None]] = (
-    (b"wordprocessingml", "it is a Word document"),
-    (b"presentationml", "it is a presentation"),
-    (b"sheet.binary", "it is a binary Excel workbook (xlsb)"),
-    (b"spreadsheetml", None),
+# What a package's main part may be; a document may also name what is embedded in it, which is no main part.
+_OFFICE_TYPES: Sequence[tuple[re.Pattern[bytes], str | None]] = (
+    (re.compile(rb"(spreadsheetml\.\w+|ms-excel\.(sheet|template)\.macroEnabled)\.main\+xml"), None),
+    (re.compile(rb"ms-excel\.sheet\.binary"), "it is a binary Excel workbook (xlsb)"),
+    (re.compile(rb"wordprocessingml|ms-word"), "it is a Word document"),
+    (re.compile(rb"presentationml|ms-powerpoint"), "it is a presentation"),
 )
 _ODS_TYPE = b"application/vnd.oasis.opendocument.spreadsheet"
 
@@ -41,7 +42,14 @@ _BARE_SHEETS = (b"\x09\x00\x04\x00", b"\x09\x02\x06\x00", b"\x09\x04\x06\x00", b
 
 _VCARD = re.compile(r"begin:vcard\s", re.IGNORECASE)
 _LDIF = re.compile(r"(#[^\n]*\n\s*)*(version:\s*\d+\s*$|dn::?\s)", re.IGNORECASE | re.MULTILINE)
-_HTML_PART = re.compile(r"<(table|head|body|meta|style|script|div)[\s>]", re.IGNORECASE)
+_STRANGERS: Sequence[tuple[re.Pattern[str], str]] = (
+    (
+        re.compile(r"<(table|head|body|meta|style|script|div)[\s>]", re.IGNORECASE),
+        "it is a part of a web page",
+    ),
+    (re.compile(r"ID;P\w+;"), "it is a SYLK file"),
+    (re.compile(r"TABLE\s+0,1\s"), "it is a DIF file"),
+)
 _LINES_OF_JSON = (".ndjson", ".jsonl")
 
 
@@ -74,8 +82,9 @@ def _text(head: bytes, suffix: str) -> Kind:
         return Kind.LDIF
     if text[:1] in ("{", "[") and (json := _json(text, suffix)):
         return json
-    if _HTML_PART.match(text):
-        raise FileNotCsv(found="it is a part of a web page")
+    for pattern, found in _STRANGERS:
+        if pattern.match(text):
+            raise FileNotCsv(found=found)
     refuse_other_formats(head)
     return Kind.CSV
 
@@ -120,8 +129,8 @@ def _open_document(entry: _Entry) -> Kind:
 
 def _office(entry: _Entry) -> Kind:
     start = _start_of(entry)
-    for mark, found in _OFFICE_TYPES:
-        if mark in start:
+    for main_part, found in _OFFICE_TYPES:
+        if main_part.search(start):
             if found:
                 raise FileNotCsv(found=found)
             break

@@ -32,12 +32,14 @@ from python_calamine import (
     SheetVisibleEnum,
 )
 
+from ingress.formats import xls_records
 from ingress.formats.inflating import Allowance, open_archive
 from ingress.formats.inspect import name_columns
 from ingress.formats.opening import (
     Asked,
     FileDamaged,
     FileEncrypted,
+    FileTooDemanding,
     OpenedRow,
     SheetEmpty,
     SheetUnknown,
@@ -46,7 +48,7 @@ from ingress.formats.opening import (
 )
 from ingress.formats.rows import MAX_COLUMNS, HeaderUnreadable
 from ingress.formats.workbook_parts import ErrorCell, check_parts, error_cells
-from sluice.errors import FileNotCsv
+from sluice.errors import FileEmpty, FileNotCsv
 
 Value = int | float | str | bool | time | date | datetime | timedelta
 
@@ -60,16 +62,13 @@ _OTHER_DOCUMENTS = (
     ("__substg1.0_", "it is an Outlook message"),
 )
 
-_SECTOR_BYTES = 512
-_START_OF_STREAM, _PASSWORD = 0x0809, 0x002F  # records of [MS-XLS]: BOF and FilePass
-
-ErrorsOf = Callable[[str], Iterator[ErrorCell]]
+ErrorsOf = Callable[[int, str], Iterator[ErrorCell]]  # the sheet's number from 0, and its name
 
 
 def open_xlsx(path: Path, asked: Asked) -> Table:
     """Raises FileDamaged, FileEncrypted, FileUnpacksTooLarge and what `_open_sheet` raises."""
     parts = check_parts(path)
-    return _open_sheet(path, asked, lambda sheet: error_cells(path, sheet, parts) if parts else iter(()))
+    return _open_sheet(path, asked, lambda _, name: error_cells(path, name, parts) if parts else iter(()))
 
 
 def open_ods(path: Path, asked: Asked) -> Table:
@@ -81,36 +80,29 @@ def open_ods(path: Path, asked: Asked) -> Table:
         with archive.open("content.xml") as content:
             for _ in allowance.pieces(content.read):
                 pass
-    return _open_sheet(path, asked, lambda _: iter(()))
+    return _open_sheet(path, asked, lambda _, __: iter(()))
 
 
 def open_xls(path: Path, asked: Asked) -> Table:
-    """Raises FileNotCsv for another old Office document, FileEncrypted, and what `_open_sheet` raises."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        for name, found in _OTHER_DOCUMENTS:
-            if content.find(name.encode("utf-16-le")) >= 0:
-                raise FileNotCsv(found=found)
-        if content.find("EncryptedPackage".encode("utf-16-le")) >= 0 or _has_password(content):
-            raise FileEncrypted()
-    return _open_sheet(path, asked, lambda _: iter(()))
-
-
-def _has_password(content: mmap.mmap) -> bool:
-    """Whether a workbook's first records say that the others are encrypted: calamine knows one way of two."""
-    for at in range(_SECTOR_BYTES, len(content), _SECTOR_BYTES):
-        sector = content[at : at + _SECTOR_BYTES]
-        if int.from_bytes(sector[:2], "little") != _START_OF_STREAM:
-            continue
-        record = 0
-        while record + 4 <= len(sector):
-            if int.from_bytes(sector[record : record + 2], "little") == _PASSWORD:
-                return True
-            record += 4 + int.from_bytes(sector[record + 2 : record + 4], "little")
-    return False
+    """Raises FileNotCsv for another old Office document, and what `_open_sheet` raises."""
+    try:
+        return _open_sheet(path, asked, lambda index, _: xls_records.error_cells(path, index))
+    except (FileDamaged, WorkbookHasNoSheet):
+        # Only now: a workbook may hold any of these documents as a picture in it.
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            for name, found in _OTHER_DOCUMENTS:
+                if content.find(name.encode("utf-16-le")) >= 0:
+                    raise FileNotCsv(found=found) from None
+            if content.find("EncryptedPackage".encode("utf-16-le")) >= 0:
+                raise FileEncrypted() from None
+        if xls_records.has_password(path):
+            raise FileEncrypted() from None
+        raise
 
 
 def _open_sheet(path: Path, asked: Asked, errors_of: ErrorsOf) -> Table:
-    """Raises FileDamaged, FileEncrypted, WorkbookHasNoSheet, SheetUnknown, SheetEmpty, HeaderUnreadable."""
+    """Raises FileDamaged, FileEncrypted, FileTooDemanding, WorkbookHasNoSheet, SheetUnknown, SheetEmpty and
+    HeaderUnreadable."""
     with _calamine_errors():
         workbook = CalamineWorkbook.from_path(path)
         sheets = [
@@ -121,8 +113,10 @@ def _open_sheet(path: Path, asked: Asked, errors_of: ErrorsOf) -> Table:
         names = tuple(sheet.name for _, sheet in sheets)
         index, chosen = _choose(sheets, asked.sheet)
         sheet = workbook.get_sheet_by_index(index)
-    rows = _rows(sheet, errors_of(chosen.name))
+    rows = _rows(sheet, errors_of(index, chosen.name))
     header = next(rows, None)
+    if header is None and len(names) == 1:
+        raise FileEmpty()
     if header is None:
         raise SheetEmpty(sheet=chosen.name, sheets=_listed(names))
     note = (
@@ -188,6 +182,8 @@ def _text(value: Value) -> str:
         return "true" if value else "false"
     if isinstance(value, float):
         return str(int(value)) if value.is_integer() and abs(value) < PLAIN_DIGITS_BELOW else repr(value)
+    if isinstance(value, datetime) and value.time() == time():
+        return value.date().isoformat()
     if isinstance(value, timedelta):
         minutes, seconds = divmod(round(value.total_seconds()), 60)
         return f"{minutes // 60:02}:{minutes % 60:02}:{seconds:02}"
@@ -201,4 +197,6 @@ def _calamine_errors() -> Iterator[None]:
     except PasswordError as error:
         raise FileEncrypted() from error
     except CalamineError as error:
+        if "limit exceeded" in str(error):  # of its own, for OpenDocument's repeated cells: 100 million
+            raise FileTooDemanding(resource="memory") from error
         raise FileDamaged(problem="its parts contradict each other.") from error
