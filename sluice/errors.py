@@ -5,8 +5,8 @@ SluiceError
 ├── Refused                     the caller asked for something that cannot be had   (a 4xx)
 │   ├── FileRefused             what was uploaded is no usable contact file
 │   ├── AuthenticationFailed, PermissionDenied, OrganizationMismatch
-│   ├── NotFound, RateLimited, OptionInvalid, MappingInvalid, TransitionRefused
-│   │                           (NotEnded, AlreadyUndone: what refuses an undo)
+│   ├── NotFound, RateLimited, OptionInvalid, MappingInvalid, RulesInvalid
+│   ├── TransitionRefused       (NotEnded, AlreadyUndone: what refuses an undo)
 │   └── ...
 ├── RowRejected                 one row cannot be processed, the batch goes on
 ├── MessageUndecodable          one message cannot be decoded: a dead letter
@@ -112,6 +112,13 @@ class OptionInvalid(Refused):
 
 class MappingInvalid(Refused):
     """{problem} Correct the mapping, or leave it out to have the usual columns recognised."""
+
+    code = "VALIDATION_ERROR"
+    status = 422
+
+
+class RulesInvalid(Refused):
+    """{problem} Correct the rules, or leave them out."""
 
     code = "VALIDATION_ERROR"
     status = 422

@@ -19,6 +19,31 @@ class ImportRequested(msgspec.Struct, frozen=True, kw_only=True):
     requested_at: int
 
 
+class FieldSource(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the values of one field come from, and what is done to them."""
+
+    field: str
+    columns: list[str] = []
+    separator: str | None = None
+    value: str = ""
+    date_format: str = ""
+    case: str = ""
+    region: str = ""
+    delimiter: str = ""
+
+
+class ColumnRule(msgspec.Struct, frozen=True, kw_only=True):
+    """What the caller demands of one field's or one column's values."""
+
+    field: str = ""
+    column: str = ""
+    required: bool = False
+    pattern: str = ""
+    one_of: list[str] = []
+    min_length: int = 0
+    max_length: int = 0
+
+
 class ImportOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What a job asks for; the same in every batch of the job."""
 
@@ -34,6 +59,9 @@ class ImportOptions(msgspec.Struct, frozen=True, kw_only=True):
     missing_email: str
     mapping: dict[str, str] | None
     created_at: int
+    sources: list[FieldSource] = []
+    unmapped: str = "custom"
+    rules: list[ColumnRule] = []
 
 
 class RowFault(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import cast
 
+from msgspec import structs
+
 from sluice.events import DncMark, FieldFault, Refusal, RowsRead, RowsResolved
 from sluice.outcome import Outcome
 
@@ -18,9 +20,6 @@ HASH_BYTES = 16
 ID_BYTES = 16
 NOBODY = bytes(ID_BYTES)
 """Stands for no contact, no hash and no fingerprint."""
-
-MAX_FAULT_TEXT = 200
-"""Characters of an offending value that a fault repeats; the row itself has it whole."""
 
 
 @dataclass(slots=True)
@@ -84,7 +83,8 @@ def resolved(batch: Batch) -> RowsResolved:
         applied_through=read.applied_through,
         target=read.target,
         scope=read.scope,
-        options=read.options,
+        # Nobody reads the mapping and the rules from here on, and they may be large.
+        options=structs.replace(read.options, mapping=None, sources=[], rules=[]),
         first_row_no=read.first_row_no,
         fields=list(batch.columns),
         # Avro writes a tuple as it writes a list; copying 500 rows to satisfy the annotation costs 50 µs.

@@ -142,7 +142,7 @@ class Acceptance:
     async def _check_head(self, head: bytes) -> None:
         """Refuse what no option can mend; the rest waits for fields that may come behind the file."""
         refuse_other_formats(head)
-        may_come = {"encoding", "delimiter", "mapping"} & set(self._profile.fields)
+        may_come = {"encoding", "delimiter", "mapping", "rules"} & set(self._profile.fields)
         if not may_come - set(self.fields):
             self._source = await self._inspect(head, False, read_options(self.fields, self._profile))
 

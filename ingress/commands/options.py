@@ -10,12 +10,14 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import phonenumbers
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from ingress.formats.inspect import SourceHead
 from sluice.errors import FileHasNoColumn, OptionInvalid, Refused
-from sluice.events import ImportOptions
-from sluice.values.headers import map_columns, shown
+from sluice.events import ColumnRule, ImportOptions
+from sluice.mapping import column_rules, stored
+from sluice.mapping.plan import plan_of
+from sluice.values.headers import shown
 
 MAX_EXCLUDED = 10_000
 """They are part of the job and shown with it."""
@@ -29,7 +31,8 @@ TAKES: Mapping[str, str] = {
     "dry_run": "true or false",
     "encoding": "the name of an encoding, such as utf-8",
     "list_id": "a UUID",
-    "mapping": "a JSON object of column names to field names",
+    "mapping": stored.TAKES,
+    "rules": column_rules.TAKES,
     "exclude_rows": f"up to {MAX_EXCLUDED} row numbers from 1, as a JSON array or separated by commas",
 }
 """What an option takes whose check has no words of its own; a choice names its values itself."""
@@ -60,13 +63,30 @@ def _row_numbers(value: Any) -> Any:
         raise ValueError(TAKES["exclude_rows"]) from None
 
 
-def _json_object(value: Any) -> Any:
+def _json(value: Any, takes: str) -> Any:
+    """A form has JSON as text; a JSON body has it as it is."""
     if not isinstance(value, str):
         return value
     try:
-        return json.loads(value)
-    except (ValueError, RecursionError):
-        raise ValueError(TAKES["mapping"]) from None
+        return stored.parse_json(value)
+    except ValueError:
+        raise ValueError(takes) from None
+
+
+def _mapping(value: Any) -> stored.Mapped | None:
+    given = _json(value, stored.TAKES)
+    if given is None or isinstance(given, stored.Mapped):
+        return given
+    if not isinstance(given, dict):
+        raise ValueError(stored.TAKES)
+    return stored.read_mapping(given)
+
+
+def _rules(value: Any) -> list[ColumnRule]:
+    given = _json(value, column_rules.TAKES)
+    if not isinstance(given, list):
+        raise ValueError(column_rules.TAKES)
+    return column_rules.read_rules(given)
 
 
 def _region(value: str) -> str:
@@ -96,7 +116,7 @@ RowNumber = Annotated[int, Field(ge=1, le=2**31 - 1, strict=True)]
 class FormOptions(BaseModel):
     """The options of `POST /v1/imports`, as form fields."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
     on_duplicate: Annotated[
         Literal["skip", "overwrite", "fill_blanks", "merge_newest"],
@@ -139,10 +159,23 @@ class FormOptions(BaseModel):
         Field(description="The same by name; made if it is new."),
     ] = None
     mapping: Annotated[
-        dict[str, str | None] | None,
-        BeforeValidator(_json_object),
-        Field(description="JSON object: source column to field; empty leaves a column out."),
+        stored.Mapped | None,
+        BeforeValidator(_mapping),
+        WithJsonSchema({"type": "object"}),
+        Field(
+            description="JSON object: source column to field, empty leaves a column out; "
+            "or fields with their sources, unmapped and ignored."
+        ),
     ] = None
+    rules: Annotated[
+        list[ColumnRule],
+        BeforeValidator(_rules),
+        WithJsonSchema({"type": "array", "items": {"type": "object"}, "default": []}),
+        Field(
+            description="JSON array of rules on fields or columns: required, pattern (RE2, the whole value), "
+            "one_of, min_length, max_length."
+        ),
+    ] = []
     exclude_rows: Annotated[
         list[RowNumber],
         BeforeValidator(_row_numbers),
@@ -218,8 +251,10 @@ def _invalid(error: ValidationError, given: Mapping[str, str], names: Mapping[st
 
 
 def require_columns(head: SourceHead, options: FormOptions, profile: Profile) -> None:
-    """Raise FileHasNoColumn without a column that the door needs, MappingInvalid for a bad mapping."""
-    plan = map_columns(head.columns, options.mapping)
+    """Raise FileHasNoColumn without a column that the door needs, and MappingInvalid or RulesInvalid for what
+    the caller says of columns that are not there."""
+    plan = plan_of(head.columns, options.mapping or stored.Mapped())
+    column_rules.refuse_unknown_columns(options.rules, head.columns)
     if not any(name in plan.fields for name in profile.needs_columns):
         columns = ", ".join(shown(name) for name in head.columns[:20])
         raise FileHasNoColumn(field=" or ".join(profile.needs_columns), columns=columns)
@@ -227,6 +262,7 @@ def require_columns(head: SourceHead, options: FormOptions, profile: Profile) ->
 
 def job_options(options: FormOptions, profile: Profile, created_at: datetime) -> ImportOptions:
     """The options as they travel with every batch."""
+    mapped = options.mapping or stored.Mapped()
     return ImportOptions(
         on_duplicate=options.on_duplicate,
         match_on=options.match_on,
@@ -238,8 +274,11 @@ def job_options(options: FormOptions, profile: Profile, created_at: datetime) ->
         region=options.region,
         required=list(profile.required),
         missing_email=profile.missing_email,
-        mapping=None if options.mapping is None else {name: to or "" for name, to in options.mapping.items()},
+        mapping=mapped.mapping,
         created_at=int(created_at.timestamp() * 1000),
+        sources=mapped.sources,
+        unmapped=mapped.unmapped,
+        rules=options.rules,
     )
 
 

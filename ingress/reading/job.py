@@ -13,7 +13,7 @@ import msgspec
 from ingress.formats.parts import PartFormat
 from ingress.formats.rows import Position
 from sluice.errors import SluiceError
-from sluice.events import ImportOptions, SourcePosition
+from sluice.events import ColumnRule, FieldSource, ImportOptions, SourcePosition
 
 T = TypeVar("T")
 
@@ -41,6 +41,9 @@ class StoredOptions(msgspec.Struct, frozen=True, kw_only=True):
     required: list[str] = []
     missing_email: str = "invalid"
     mapping: dict[str, str] | None = None
+    sources: list[FieldSource] = []
+    unmapped: str = "custom"
+    rules: list[ColumnRule] = []
     exclude_rows: list[int] = []
 
 
@@ -146,6 +149,9 @@ def event_options(options: StoredOptions, created_at: datetime) -> ImportOptions
         missing_email=options.missing_email,
         mapping=options.mapping,
         created_at=int(created_at.timestamp() * 1000),
+        sources=options.sources,
+        unmapped=options.unmapped,
+        rules=options.rules,
     )
 
 

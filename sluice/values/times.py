@@ -20,7 +20,9 @@ answered by None. So is every time before 1900: nobody was contacted then, and p
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
+from functools import lru_cache
 
 _MAX_TEXT = 64
 """The longest form above is a mail date of some 40 characters; nothing longer is looked at."""
@@ -83,6 +85,47 @@ def parse_time(text: str) -> datetime | None:
     except (ValueError, OverflowError):
         # A 30 February, a 25th hour, or a time that UTC would put outside the years 1 to 9999.
         return None
+
+
+_FORM_TOKENS = re.compile(r"YYYY|YY|MMMM|MMM|MM|M|DD|D|HH|H|hh|h|mm|ss|A|%[YymdbBHIMSp]|[^A-Za-z%]|[Tt](?=H)")
+"""What a date's form is made of: one token, one directive of strptime, or one sign that stands for itself."""
+
+_DIRECTIVES = {
+    "YYYY": "%Y", "YY": "%y", "MMMM": "%B", "MMM": "%b", "MM": "%m", "M": "%m", "DD": "%d", "D": "%d",
+    "HH": "%H", "H": "%H", "hh": "%I", "h": "%I", "mm": "%M", "ss": "%S", "A": "%p",
+}  # fmt: skip
+_DAY = ({"%Y", "%y"}, {"%m", "%b", "%B"}, {"%d"})
+_MAX_FORM = 40
+
+
+@lru_cache(maxsize=256)
+def time_reader(form: str) -> Callable[[str], datetime | None]:
+    """A reader of dates written in one form: `DD/MM/YYYY`, `D MMM YY hh:mm A`, or strptime's `%d/%m/%Y`.
+
+    The form names year, month and day, once each; a time without a zone is UTC. What the reader is given in
+    another form is None. Raises ValueError with half a sentence for a form that cannot be.
+    """
+    tokens = _FORM_TOKENS.findall(form)
+    if len(form) > _MAX_FORM or "".join(tokens) != form:
+        raise ValueError("is no form of a date; write it like DD/MM/YYYY or %d/%m/%Y")
+    directives = [_DIRECTIVES.get(token, token) for token in tokens]
+    told = [each for each in directives if len(each) == 2]
+    if len(set(told)) < len(told) or any(len(part.intersection(told)) != 1 for part in _DAY):
+        raise ValueError("has to name year, month and day, once each")
+    if len({"%H", "%I"}.intersection(told)) == 2 or ("%p" in told) != ("%I" in told):
+        raise ValueError("has to name the hour once, as HH or as hh with A")
+    written = "".join(directives)
+
+    def read(text: str) -> datetime | None:
+        if len(text) > _MAX_TEXT:
+            return None
+        try:
+            found = datetime.strptime(text, written).replace(tzinfo=UTC)
+        except ValueError:
+            return None
+        return found if found.year >= _FIRST_YEAR else None
+
+    return read
 
 
 def _from_epoch(text: str) -> datetime:

@@ -140,4 +140,9 @@ def test_no_rows_still_have_columns() -> None:
 def test_a_cleared_country_clears_what_was_kept_of_it() -> None:
     """Under blanks=clear the fields of a batch do not depend on its rows."""
     row = first(["email", "country"], ["a@b.de", "FR"], blanks="clear")
-    assert row == {"email": "a@b.de", "country": "FR", "custom_fields.country": ""}
+    assert row == {
+        "email": "a@b.de",
+        "country": "FR",
+        "custom_fields.country": "",
+        "custom_fields.other_emails": "",
+    }

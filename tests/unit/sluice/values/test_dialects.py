@@ -19,10 +19,12 @@ CORPUS = Path(os.environ.get("SLUICE_CORPORA", "")) / "contacts-csv"
 # The vendors' headers, as far as contacts are concerned, and what each field's columns are to be.
 EXPORTS: dict[str, tuple[str, dict[str, str]]] = {
     "google": (
-        "Name,Given Name,Additional Name,Family Name,Birthday,Notes,Group Membership,E-mail 1 - Type,"
-        "E-mail 1 - Value,E-mail 2 - Type,E-mail 2 - Value,Phone 1 - Type,Phone 1 - Value,Phone 2 - Type,"
-        "Phone 2 - Value,Address 1 - Formatted,Address 1 - Street,Address 1 - City,Address 1 - Region,"
-        "Address 1 - Postal Code,Address 1 - Country,Organization 1 - Name,Organization 1 - Title",
+        (
+            "Name,Given Name,Additional Name,Family Name,Birthday,Notes,Group Membership,E-mail 1 - Type,"
+            "E-mail 1 - Value,E-mail 2 - Type,E-mail 2 - Value,Phone 1 - Type,Phone 1 - Value,Phone 2 - Type,"
+            "Phone 2 - Value,Address 1 - Formatted,Address 1 - Street,Address 1 - City,Address 1 - Region,"
+            "Address 1 - Postal Code,Address 1 - Country,Organization 1 - Name,Organization 1 - Title"
+        ),
         {
             "email": "E-mail 1 - Value,E-mail 2 - Value",
             "phone": "Phone 1 - Value,Phone 2 - Value",
@@ -32,12 +34,14 @@ EXPORTS: dict[str, tuple[str, dict[str, str]]] = {
         },
     ),
     "google_2024": (
-        "First Name,Middle Name,Last Name,Phonetic First Name,Phonetic Middle Name,Phonetic Last Name,"
-        "Name Prefix,Name Suffix,Nickname,File As,Organization Name,Organization Title,"
-        "Organization Department,Birthday,Notes,Photo,Labels,E-mail 1 - Label,E-mail 1 - Value,"
-        "E-mail 2 - Label,E-mail 2 - Value,Phone 1 - Label,Phone 1 - Value,Address 1 - Label,"
-        "Address 1 - Formatted,Address 1 - Street,Address 1 - City,Address 1 - PO Box,Address 1 - Region,"
-        "Address 1 - Postal Code,Address 1 - Country,Address 1 - Extended Address,Website 1 - Value",
+        (
+            "First Name,Middle Name,Last Name,Phonetic First Name,Phonetic Middle Name,Phonetic Last Name,"
+            "Name Prefix,Name Suffix,Nickname,File As,Organization Name,Organization Title,"
+            "Organization Department,Birthday,Notes,Photo,Labels,E-mail 1 - Label,E-mail 1 - Value,"
+            "E-mail 2 - Label,E-mail 2 - Value,Phone 1 - Label,Phone 1 - Value,Address 1 - Label,"
+            "Address 1 - Formatted,Address 1 - Street,Address 1 - City,Address 1 - PO Box,Address 1 - Region,"
+            "Address 1 - Postal Code,Address 1 - Country,Address 1 - Extended Address,Website 1 - Value"
+        ),
         {
             "first_name": "First Name",
             "email": "E-mail 1 - Value,E-mail 2 - Value",
@@ -48,9 +52,11 @@ EXPORTS: dict[str, tuple[str, dict[str, str]]] = {
         },
     ),
     "outlook": (
-        "First Name,Middle Name,Last Name,Title,Suffix,Nickname,E-mail Address,E-mail 2 Address,"
-        "E-mail 3 Address,Home Phone,Home Phone 2,Business Phone,Business Fax,Mobile Phone,Car Phone,"
-        "Other Phone,Pager,Company Main Phone,Home Street,Home City,Job Title,Company,Categories,Notes",
+        (
+            "First Name,Middle Name,Last Name,Title,Suffix,Nickname,E-mail Address,E-mail 2 Address,"
+            "E-mail 3 Address,Home Phone,Home Phone 2,Business Phone,Business Fax,Mobile Phone,Car Phone,"
+            "Other Phone,Pager,Company Main Phone,Home Street,Home City,Job Title,Company,Categories,Notes"
+        ),
         {
             "email": "E-mail Address,E-mail 2 Address,E-mail 3 Address",
             "phone": "Mobile Phone,Business Phone,Home Phone,Home Phone 2,Other Phone",
@@ -63,19 +69,26 @@ EXPORTS: dict[str, tuple[str, dict[str, str]]] = {
         {"first_name": "First Name", "email": "Email Address", "title": "Position"},
     ),
     "mailchimp": (
-        "Email Address,First Name,Last Name,Address,Phone Number,Birthday,MEMBER_RATING,OPTIN_TIME,OPTIN_IP,"
-        "CONFIRM_TIME,CONFIRM_IP,LATITUDE,LONGITUDE,GMTOFF,DSTOFF,TIMEZONE,CC,REGION,LAST_CHANGED,LEID,EUID,"
-        "NOTES,TAGS",
+        (
+            "Email Address,First Name,Last Name,Address,Phone Number,Birthday,MEMBER_RATING,OPTIN_TIME,"
+            "OPTIN_IP,CONFIRM_TIME,CONFIRM_IP,LATITUDE,LONGITUDE,GMTOFF,DSTOFF,TIMEZONE,CC,REGION,LAST_CHANGED,LEID,EUID,"
+            "NOTES,TAGS"
+        ),
         {"email": "Email Address", "modified_at": "LAST_CHANGED", "tags": "TAGS", "address": "Address"},
     ),
     "salesforce": (
-        "Salutation,First Name,Last Name,Title,Account Name,Mailing Street,Mailing City,"
-        "Mailing State/Province,Mailing Zip/Postal Code,Mailing Country,Phone,Fax,Mobile,Email,Account Owner",
+        (
+            "Salutation,First Name,Last Name,Title,Account Name,Mailing Street,Mailing City,"
+            "Mailing State/Province,Mailing Zip/Postal Code,Mailing Country,Phone,Fax,Mobile,Email,"
+            "Account Owner"
+        ),
         {"company": "Account Name", "phone": "Phone,Mobile", "title": "Title", "email": "Email"},
     ),
     "hubspot": (
-        "Record ID,First Name,Last Name,Email,Phone Number,Mobile Phone Number,Contact owner,Lead Status,"
-        "Create Date,Associated Company,Last Activity Date",
+        (
+            "Record ID,First Name,Last Name,Email,Phone Number,Mobile Phone Number,Contact owner,Lead Status,"
+            "Create Date,Associated Company,Last Activity Date"
+        ),
         {
             "provider_id": "Record ID",
             "phone": "Phone Number,Mobile Phone Number",
@@ -84,8 +97,10 @@ EXPORTS: dict[str, tuple[str, dict[str, str]]] = {
         },
     ),
     "ldap": (
-        "dn,objectClass,cn,sn,givenName,mail,telephoneNumber,mobile,facsimileTelephoneNumber,o,ou,title,"
-        "personalTitle,street,l,st,postalCode,c,description",
+        (
+            "dn,objectClass,cn,sn,givenName,mail,telephoneNumber,mobile,facsimileTelephoneNumber,o,ou,title,"
+            "personalTitle,street,l,st,postalCode,c,description"
+        ),
         {
             "full_name": "cn",
             "last_name": "sn",
@@ -98,8 +113,10 @@ EXPORTS: dict[str, tuple[str, dict[str, str]]] = {
         },
     ),
     "vcard": (
-        "VERSION,N,FN,ORG,TITLE,TEL;TYPE=CELL,TEL;TYPE=FAX,TEL;TYPE=HOME,EMAIL;TYPE=INTERNET,EMAIL,NOTE,"
-        "CATEGORIES,REV,UID",
+        (
+            "VERSION,N,FN,ORG,TITLE,TEL;TYPE=CELL,TEL;TYPE=FAX,TEL;TYPE=HOME,EMAIL;TYPE=INTERNET,EMAIL,NOTE,"
+            "CATEGORIES,REV,UID"
+        ),
         {
             "full_name": "FN",
             "phone": "TEL;TYPE=CELL,TEL;TYPE=HOME",

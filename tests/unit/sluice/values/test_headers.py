@@ -152,8 +152,8 @@ EXPORTS = {
         Индекс = zip, Город = city, Страна = country, Мобильный телефон = phone, Электронная почта = email
     """,
     "chinese": """
-        姓 = last_name, 名 = first_name, 公司 = company, 职位 = title, 地址 = address, 邮编 = zip, 城市 = city,
-        国家 = country, 手机 = phone, 电子邮箱 = email, 备注 = notes
+        姓 = last_name, 名 = first_name, 公司 = company, 职位 = title, 地址 = address, 邮编 = zip, 城市 =
+        city, 国家 = country, 手机 = phone, 电子邮箱 = email, 备注 = notes
     """,
     "japanese": """
         氏名 = full_name, 会社名 = company, 役職 = title, 住所 = address, 郵便番号 = zip, 携帯電話 = phone,
