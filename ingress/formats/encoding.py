@@ -49,7 +49,11 @@ SURE_OF_ANOTHER_PAGE = 0.05
 _ASCII_TEXT = bytes([0x09, 0x0A, 0x0D, *range(0x20, 0x7F)])
 _BEYOND_ASCII = bytes(range(0x80, 0x100))
 _EVIDENCE_BYTES = 64 * 1024
-_CELL_BEYOND_ASCII = re.compile(rb"[^\r\n,;\t|]*[\x80-\xff][^\r\n,;\t|]*")
+# It is tried where a cell begins and nowhere else: tried at every byte, a long cell would cost its square.
+_CELL_BEYOND_ASCII = re.compile(rb"(?<![^\r\n,;\t|])[^\r\n,;\t|\x80-\xff]*+([\x80-\xff][^\r\n,;\t|]*)")
+
+# A word before the first accent of a cell and a paragraph behind it tell as much as a cell of any length.
+_BYTES_BEFORE, _BYTES_BEHIND = 64, 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +160,7 @@ class LateEvidence:
         tail = data[-3:]
         self._held = tail[len(tail.rstrip(_BEYOND_ASCII)) :]
         whole = data[: len(data) - len(self._held)]
-        for cell in _CELL_BEYOND_ASCII.findall(whole):
-            self._kept += cell + b"\n"
+        self._kept += _cells_beyond_ascii(whole)
 
     def guess(self) -> EncodingGuess | None:
         """The encoding of what was found; None when the file is ASCII throughout."""
@@ -195,7 +198,7 @@ def _guess_code_page(head: bytes) -> str:
     In Western names letters beyond ASCII stand alone or in pairs; where they stand in a row (Cyrillic, Greek,
     Arabic, Chinese) chardet has evidence, else it must be sure.
     """
-    cells = b"\n".join(_CELL_BEYOND_ASCII.findall(head[:_EVIDENCE_BYTES]))
+    cells = _cells_beyond_ascii(head)
     beyond = sum(map(len, re.findall(rb"[\x80-\xff]+", cells)))
     in_a_row = sum(map(len, re.findall(rb"[\x80-\xff]{3,}", cells)))
     found = chardet.detect(cells, prefer_superset=True, include_encodings=GUESSED)
@@ -203,6 +206,18 @@ def _guess_code_page(head: bytes) -> str:
     if encoding and (in_a_row * 2 > beyond or found["confidence"] >= SURE_OF_ANOTHER_PAGE):
         return encoding
     return "cp1252"
+
+
+def _cells_beyond_ascii(data: bytes) -> bytes:
+    """The cells that tell something of the code page, one a line, up to 64 KiB."""
+    kept = bytearray()
+    for match in _CELL_BEYOND_ASCII.finditer(data):
+        accent = match.start(1)
+        kept += data[max(match.start(), accent - _BYTES_BEFORE) : min(match.end(), accent + _BYTES_BEHIND)]
+        kept += b"\n"
+        if len(kept) >= _EVIDENCE_BYTES:
+            break
+    return bytes(kept)
 
 
 class LineSplitter:

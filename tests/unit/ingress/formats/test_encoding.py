@@ -137,3 +137,13 @@ def test_a_file_without_accents_gives_no_evidence() -> None:
     evidence = LateEvidence()
     evidence.add(b"Ann,Smith\n" * 10)
     assert evidence.guess() is None
+
+
+@pytest.mark.timeout(10)
+def test_a_long_cell_is_looked_at_once() -> None:
+    """A cell of 200 KiB with one accent at its end costs its length, not its square."""
+    data = b"x" * 200 * 1024 + b"\xe9"
+    evidence = LateEvidence()
+    evidence.add(data)
+    assert evidence.guess() is not None
+    assert guess_encoding(data, complete=True).encoding == "cp1252"
