@@ -91,7 +91,7 @@ def inspect_head(
     """
     head, complete = head[:HEAD_BYTES], complete and len(head) <= HEAD_BYTES
     refuse_other_formats(head)
-    guess = _choose_encoding(head, encoding, complete=complete)
+    guess = choose_encoding(head, encoding, complete=complete)
     lines = _whole_lines(head[guess.bom_bytes :], guess.encoding, complete=complete)
     texts = [line.decode(guess.encoding, "replace") for line in lines]
     blank = _blank_lines(texts)
@@ -160,7 +160,11 @@ def _refuse_binary(head: bytes) -> None:
         raise FileNotCsv(found="it holds binary data")
 
 
-def _choose_encoding(head: bytes, wanted: str | None, *, complete: bool) -> EncodingGuess:
+def choose_encoding(head: bytes, wanted: str | None, *, complete: bool) -> EncodingGuess:
+    """How a file that starts with `head` is read: as the caller wants it, else as it looks.
+
+    Raises HeaderUnreadable for UTF-32, OptionInvalid for a wanted encoding that cannot be.
+    """
     guess = guess_encoding(head, complete=complete)
     if wanted is None:
         if canonical_encoding(guess.encoding) is None:

@@ -29,6 +29,16 @@ FAULTS: Mapping[str, str] = {
     "bad_encoding": "The row contains bytes that are no {encoding} text. Save the file as UTF-8, or name its"
     " encoding.",
     "row_too_long": "The row is longer than {limit} bytes. Look for a missing line end or quotation mark.",
+    "broken_json": "The line is no JSON: {problem}. Write one whole object on each line.",
+    "not_an_object": "The element is {found}, not an object. Give each contact as an object.",
+    "too_deep": "The row's values are nested in more than {limit} levels. Give them as names and values.",
+    "half_character": "The row contains half of a character that is written in two. Export the file again.",
+    "card_not_begun": "The lines belong to no card: BEGIN:VCARD is missing. Add it, or remove them.",
+    "card_not_ended": "The card has no END:VCARD. Add it behind the card's last line.",
+    "group_card": "The card is a group of contacts, not a contact. Its members have cards of their own.",
+    "broken_line": "Line {line} cannot be read: {problem}. Correct it, or remove it.",
+    "change_record": "The entry asks for a change ({change}) of another. Export whole entries.",
+    "no_dn": "The entry does not begin with a dn: line. Look for an empty line inside the entry before it.",
 }
 
 
@@ -36,6 +46,25 @@ class HeaderUnreadable(FileRefused):
     """The file's header line cannot be read: {problem}"""
 
     code = "HEADER_UNREADABLE"
+
+
+class FileUnreadable(FileRefused):
+    """The file is no {kind} that can be read: {problem}"""
+
+    code = "FILE_UNREADABLE"
+
+
+class FileHasNoContacts(FileRefused):
+    """The file holds no {what}. Add at least one contact."""
+
+    code = "FILE_HAS_NO_ROWS"
+
+
+class FileHasTooManyFields(FileRefused):
+    """The file's contacts have more than {limit} different fields, which is the most that is read.
+    Leave out those that are not needed."""
+
+    code = "TOO_MANY_COLUMNS"
 
 
 @dataclass(frozen=True, slots=True)

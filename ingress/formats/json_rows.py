@@ -1,0 +1,110 @@
+"""JSON as rows: an array of objects, or one object a line (NDJSON).
+
+What belongs to one contact is that row's fault: a line that is no JSON, an element that is no object, half a
+character, a value nested too deep. An array is one document, though: where its structure is broken nobody can
+say where the next contact begins, so the file is refused, with the place.
+
+A row's source line is the line in NDJSON, and the number of the element, from 1, in an array.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from ingress.formats.json_array import Found, JsonList
+from ingress.formats.json_values import MAX_DEPTH, TooDeep, flatten, scan, told
+from ingress.formats.opening import Asked, Table
+from ingress.formats.records import Record, RowFault, row_fault, table_of
+from ingress.formats.rows import MAX_ROW_BYTES
+from ingress.formats.source import MARK, MARKING, SourceText, open_source
+
+_UNSOUND = re.compile("[\0\ud800-\udfff]")
+_WHAT = "JSON object with a field"
+_NAMES = {str: "a text or a number", list: "a list", bool: "true or false", type(None): "null"}
+
+
+def open_json(path: Path, asked: Asked) -> Table:
+    """An array of objects, or an object with one such array in it.
+
+    Raises FileEmpty, FileUnreadable for what is no JSON or no list, FileHasNoContacts, FileHasTooManyFields,
+    and what `open_source` raises.
+    """
+    source = open_source(path, asked.encoding)
+    document = JsonList(source)
+
+    def read() -> Iterator[Record]:
+        for number, found in enumerate(document.elements(), 1):
+            yield _record(number, found, source.encoding)
+
+    return table_of(
+        read, what=_WHAT, notes=lambda: [*source.notes, *([document.note] if document.note else [])]
+    )
+
+
+def open_ndjson(path: Path, asked: Asked) -> Table:
+    """One object on each line; blank lines are left out.
+
+    Raises FileEmpty, FileHasNoContacts, FileHasTooManyFields, and what `open_source` raises.
+    """
+    source = open_source(path, asked.encoding)
+    return table_of(lambda: _lines(source), what=_WHAT, notes=lambda: source.notes)
+
+
+def _lines(source: SourceText) -> Iterator[Record]:
+    encoding = source.line_encoding
+    for number, data, cut in source.lines():
+        if cut:
+            yield Record(number, {}, row_fault("row_too_long", limit=MAX_ROW_BYTES))
+        elif b"\0" in data:
+            yield Record(number, {}, row_fault("nul_byte"))
+        elif text := data.decode(encoding, MARKING).strip(" \t\ufeff"):
+            yield _line(number, text, source.encoding)
+
+
+def _line(number: int, text: str, encoding: str) -> Record:
+    try:
+        value, end = scan(text, 0)
+    except RecursionError:
+        return Record(number, {}, row_fault("too_deep", limit=MAX_DEPTH))
+    except json.JSONDecodeError as error:
+        return _broken(number, f"{told(error)} at character {error.pos + 1}")
+    if end < len(text):
+        return _broken(number, f"text follows behind the object at character {end + 1}")
+    return _record(number, Found(value, text), encoding)
+
+
+def _broken(number: int, problem: str) -> Record:
+    return Record(number, {}, row_fault("broken_json", problem=problem))
+
+
+def _record(number: int, found: Found, encoding: str) -> Record:
+    if found.fault:
+        limit = MAX_DEPTH if found.fault == "too_deep" else MAX_ROW_BYTES
+        return Record(number, {}, row_fault(found.fault, limit=limit))
+    if not isinstance(found.value, dict):
+        return Record(number, {}, row_fault("not_an_object", found=_NAMES[type(found.value)]))
+    try:
+        fields = flatten(found.value)
+    except TooDeep:
+        return Record(number, {}, row_fault("too_deep", limit=MAX_DEPTH))
+    # A character that cannot be stored comes from wrong bytes or from an escape.
+    if found.source.isascii() and "\\u" not in found.source:
+        return Record(number, fields)
+    return _checked(number, fields, encoding)
+
+
+def _checked(number: int, fields: dict[str, str], encoding: str) -> Record:
+    """The record, faulty where its fields hold what no text can; that is replaced then."""
+    match = _UNSOUND.search("".join((*fields, *fields.values())))
+    if match is None:
+        return Record(number, fields)
+    fault: RowFault
+    if match[0] == MARK:
+        fault = row_fault("bad_encoding", encoding=encoding)
+    else:
+        fault = row_fault("nul_byte" if match[0] == "\0" else "half_character")
+    sound = {_UNSOUND.sub("\ufffd", name): _UNSOUND.sub("\ufffd", text) for name, text in fields.items()}
+    return Record(number, sound, fault)
