@@ -10,18 +10,16 @@ A row's source line is the line in NDJSON, and the number of the element, from 1
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from ingress.formats.json_array import Found, JsonList
 from ingress.formats.json_values import MAX_DEPTH, TooDeep, flatten, scan, told
 from ingress.formats.opening import Asked, Table
-from ingress.formats.records import Record, RowFault, row_fault, table_of
+from ingress.formats.records import Record, row_fault, sound_record, table_of
 from ingress.formats.rows import MAX_ROW_BYTES
-from ingress.formats.source import MARK, MARKING, SourceText, open_source
+from ingress.formats.source import SourceText, open_source
 
-_UNSOUND = re.compile("[\0\ud800-\udfff]")
 _WHAT = "JSON object with a field"
 _NAMES = {str: "a text or a number", list: "a list", bool: "true or false", type(None): "null"}
 
@@ -60,7 +58,7 @@ def _lines(source: SourceText) -> Iterator[Record]:
             yield Record(number, {}, row_fault("row_too_long", limit=MAX_ROW_BYTES))
         elif b"\0" in data:
             yield Record(number, {}, row_fault("nul_byte"))
-        elif text := data.decode(encoding, MARKING).strip(" \t\ufeff"):
+        elif text := data.decode(encoding, "surrogateescape").strip(" \t\ufeff"):
             yield _line(number, text, source.encoding)
 
 
@@ -93,18 +91,4 @@ def _record(number: int, found: Found, encoding: str) -> Record:
     # A character that cannot be stored comes from wrong bytes or from an escape.
     if found.source.isascii() and "\\u" not in found.source:
         return Record(number, fields)
-    return _checked(number, fields, encoding)
-
-
-def _checked(number: int, fields: dict[str, str], encoding: str) -> Record:
-    """The record, faulty where its fields hold what no text can; that is replaced then."""
-    match = _UNSOUND.search("".join((*fields, *fields.values())))
-    if match is None:
-        return Record(number, fields)
-    fault: RowFault
-    if match[0] == MARK:
-        fault = row_fault("bad_encoding", encoding=encoding)
-    else:
-        fault = row_fault("nul_byte" if match[0] == "\0" else "half_character")
-    sound = {_UNSOUND.sub("\ufffd", name): _UNSOUND.sub("\ufffd", text) for name, text in fields.items()}
-    return Record(number, sound, fault)
+    return sound_record(number, fields, None, encoding)

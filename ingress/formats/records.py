@@ -6,12 +6,18 @@ flat and both passes see the same.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from ingress.formats.inspect import name_columns
 from ingress.formats.opening import OpenedRow, Table
 from ingress.formats.rows import FAULTS, MAX_COLUMNS, FileHasNoContacts, FileHasTooManyFields
+
+# What no text can hold. Bytes that are no text are such halves of characters too: `\udc80` to `\udcff`, as
+# Python's "surrogateescape" and `source.MARKING` make them.
+_UNSOUND = re.compile("[\0\ud800-\udfff]")
+_WRONG_BYTES = re.compile("[\udc80-\udcff]")
 
 RowFault = tuple[str, str]
 """A code of `rows.FAULTS` and its sentence."""
@@ -28,6 +34,22 @@ class Record(NamedTuple):
 def row_fault(code: str, **facts: object) -> RowFault:
     """The fault with this code of `rows.FAULTS`, and its sentence."""
     return code, FAULTS[code].format(**facts)
+
+
+def sound_record(line: int, fields: dict[str, str], fault: RowFault | None, encoding: str) -> Record:
+    """The record, made faulty where its fields hold what no text can; that is replaced then."""
+    text = "".join((*fields, *fields.values()))
+    match = None if text.isascii() and "\0" not in text else _UNSOUND.search(text)
+    if match is None:
+        return Record(line, fields, fault)
+    if match[0] == "\0":
+        found = row_fault("nul_byte")
+    elif _WRONG_BYTES.match(match[0]):
+        found = row_fault("bad_encoding", encoding=encoding)
+    else:
+        found = row_fault("half_character")
+    sound = {_UNSOUND.sub("\ufffd", name): _UNSOUND.sub("\ufffd", value) for name, value in fields.items()}
+    return Record(line, sound, fault or found)
 
 
 def table_of(

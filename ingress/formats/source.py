@@ -16,7 +16,7 @@ from ingress.formats.inspect import HEAD_BYTES, choose_encoding
 from sluice.errors import FileEmpty
 
 # What stands in a text for bytes that are no character of its encoding: half a character, which no sound text
-# can hold.
+# can hold. (Python's own "surrogateescape" cannot do it for UTF-16.)
 MARK = "\udc80"
 
 PIECE_BYTES = 256 * 1024
