@@ -152,8 +152,8 @@ class World:
             job_id, organization_id, filename, len(data), state,
         )  # fmt: skip
         await self.pool.execute(
-            "INSERT INTO import_parts (organization_id, job_id, part_no, object_key, etag, size_bytes, sha256,"
-            " format) VALUES ($1, $2, 1, $3, $4, $5, '', $6)",
+            "INSERT INTO import_parts (organization_id, job_id, part_no, object_key, etag, size_bytes,"
+            " sha256, format) VALUES ($1, $2, 1, $3, $4, $5, '', $6)",
             organization_id, job_id, key, etag, len(data),
             msgspec.json.encode({"kind": "new", **asked}).decode(),
         )  # fmt: skip

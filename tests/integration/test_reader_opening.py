@@ -7,18 +7,18 @@ import gzip
 import hashlib
 import io
 import json
-import os
-import signal
+import tempfile
 import uuid
 import zipfile
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ingress.state import analysis_key, progress_key
 from tests.integration.reader_world import World, open_world, own_database, running_reader, running_sink
-from tests.unit.ingress.formats.workbooks import xlsx
+from tests.unit.ingress.formats.workbooks import make_workbook
 
 if TYPE_CHECKING:
     from tests.integration.stack import Servers
@@ -51,6 +51,11 @@ def zipped(name: str, data: bytes) -> bytes:
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(name, data)
     return out.getvalue()
+
+
+def xlsx(rows: list[list[str]]) -> bytes:
+    with tempfile.TemporaryDirectory() as directory:
+        return make_workbook(Path(directory) / "people.xlsx", {"People": rows}).read_bytes()
 
 
 def files(rows: list[list[str]]) -> dict[str, bytes]:
@@ -98,7 +103,7 @@ async def test_a_reader_killed_while_it_opens_is_followed_by_another(world: Worl
             job_id = await world.new_file(data, "people.xlsx")
             await world.until(job_id, "processing")
             await asyncio.sleep(0.5)
-            os.kill(reader.pid, signal.SIGKILL)
+            reader.process.kill()
         async with running_reader(world):
             await world.until(job_id, "completed", seconds=90)
     assert [row for batch in sink.applied[str(job_id)] for row in batch.rows] == rows
