@@ -112,7 +112,7 @@ async def test_a_reader_killed_while_it_opens_is_followed_by_another(world: Worl
 @pytest.mark.parametrize(
     ("name", "data", "reason"),
     [
-        ("broken.xlsx", b"PK\x03\x04" + bytes(3000), "read"),
+        ("broken.xlsx", b"PK\x03\x04" + bytes(3000), "damaged"),
         ("broken.gz", gzip.compress(as_csv(people(50)))[:-20], ""),
         ("names.csv", b"first,second\n1,2\n", "email or phone"),
         ("page.xls", b"<html><body><table><tr><td>email</td></tr></table></body></html>", "web page"),
