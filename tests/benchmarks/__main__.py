@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from tests.benchmarks import machine
 from tests.benchmarks.footprint import FOOTPRINT, footprint
+from tests.benchmarks.formats import ANALYSIS, FORMATS, analysis, formats
 from tests.benchmarks.identities import COLD, START, cold, start
 from tests.benchmarks.imports import CHANGED, FIRST, UNCHANGED, imports
 from tests.benchmarks.latency import BEHIND, IDLE, latency
@@ -77,8 +78,15 @@ async def _stages(options: Options, wanted: set[str]) -> Mapping[str, Facts]:
     return {"stages": by_itself()}
 
 
+async def _formats(options: Options, wanted: set[str]) -> Mapping[str, Facts]:
+    measures = {FORMATS: formats, ANALYSIS: analysis}
+    size = options.rows // 2, options.rounds
+    return {name: await asyncio.to_thread(measures[name], *size) for name in wanted}
+
+
 FAMILIES = (
     Family(("stages",), _stages),
+    Family((FORMATS, ANALYSIS), _formats),
     Family((FIRST, UNCHANGED, CHANGED), _imports),
     Family((IDLE, BEHIND), _latency),
     Family(("memory",), _memory),

@@ -1,0 +1,113 @@
+"""Other people's files through the whole system: no crash, no hang, no unexplained row."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import aiohttp
+import pytest
+
+from sluice.outcome import REFUSED
+from tests.acceptance.client import ENDED, Tenant
+from tests.acceptance.conftest import Running
+
+CORPORA = Path(os.environ.get("SLUICE_CORPORA", "corpora"))
+FOLDERS = (
+    "contacts-csv",
+    "csv-spectrum",
+    "json-test-suite",
+    "ldif-spring-ldap",
+    "naughty-strings",
+    "poi-spreadsheets",
+    "sheetjs-test-files",
+    "univocity-parsers",
+    "vcard-cardme",
+    "vcard-ez-vcard",
+)
+AT_ONCE = 8
+TENANTS = 4
+NONE_OF_OURS = "corpora: SLUICE_CORPORA names no folder"
+
+pytestmark = pytest.mark.skipif(not CORPORA.is_dir(), reason=NONE_OF_OURS)
+
+
+async def import_file(tenant: Tenant, path: Path) -> str:
+    """What became of one file, in a word: refused at the door, failed, completed. Fails on anything odd."""
+    form = aiohttp.FormData({"match_on": "either", "phone_check": "off", "on_duplicate": "overwrite"})
+    form.add_field("file", io.BytesIO(path.read_bytes()), filename=path.name)
+    address = f"{tenant.api}/v1/imports"
+    async with tenant.session.post(address, data=form, headers=tenant.headers) as answer:
+        body = await answer.json()
+    if answer.status != 202:
+        assert 400 <= answer.status < 500, (path.name, answer.status, body)
+        assert body["error"]["code"], (path.name, body)
+        assert body["error"]["message"].endswith("."), (path.name, body)
+        return "refused"
+    job = await tenant.wait(body["data"]["id"], timeout_seconds=120)
+    assert job["state"] in ENDED
+    assert sum(job["counts"].values()) == job["rows_read"], (path.name, job)
+    assert job["counts"]["failed"] == 0, (path.name, job)
+    if job["state"] == "failed":
+        assert job["reason"].endswith("."), (path.name, job)
+        return "failed"
+    await check_rows(tenant, job, path.name)
+    return "completed"
+
+
+async def check_rows(tenant: Tenant, job: dict[str, Any], name: str) -> None:
+    """Every refused row says why, and has its line."""
+    for outcome in REFUSED:
+        if job["counts"][outcome.value]:
+            page = await tenant.get(f"/v1/imports/{job['id']}/rows?outcome={outcome.value}&limit=100")
+            for row in page["data"]:
+                assert row["errors"], (name, row)
+                assert row["source_line"] >= 1, (name, row)
+
+
+async def test_every_file_of_the_corpora_ends_in_an_account_or_a_sentence(running: Running) -> None:
+    """Some 600 files that broke other programs: each is refused, fails with a reason, or is accounted for."""
+    before = {each.name: each.pid for each in running.stack.state().processes if each.kind == "role"}
+    tenants = [await running.tenant(f"corpora {number}") for number in range(TENANTS)]
+    paths = sorted(path for folder in FOLDERS for path in (CORPORA / folder).rglob("*") if path.is_file())
+    ends: Counter[str] = Counter()
+    free = asyncio.Semaphore(AT_ONCE)
+
+    async def run(number: int, path: Path) -> None:
+        async with free:
+            ends[await import_file(tenants[number % TENANTS], path)] += 1
+
+    await asyncio.gather(*(run(number, path) for number, path in enumerate(paths)))
+    assert sum(ends.values()) == len(paths) > 500
+    assert ends["completed"] > 100, ends
+    after = {each.name: each.pid for each in running.stack.state().processes if each.kind == "role"}
+    assert after == before, "a role died of a file"
+
+
+async def test_naughty_strings_are_data(running: Running) -> None:
+    """515 strings that break software come out as they went in, and again as unchanged."""
+    strings: list[str] = json.loads((CORPORA / "naughty-strings" / "blns.json").read_text())
+    people = [
+        {"email": f"p{number}@example.com", "notes": text, "custom": text}
+        for number, text in enumerate(strings)
+        if "\0" not in text
+    ]
+    tenant = await running.tenant("naughty")
+    content = json.dumps(people).encode()
+    first = await tenant.wait((await tenant.upload(content, on_duplicate="overwrite"))["id"])
+    assert first["counts"]["created"] == len(people), first
+    rows = await running.database.fetch(
+        "SELECT email, notes, custom_fields ->> 'custom' AS custom FROM contacts WHERE organization_id = $1",
+        UUID(tenant.organization_id),
+    )
+    stored = {row["email"]: (row["notes"] or "", row["custom"] or "") for row in rows}
+    wanted = {each["email"]: (each["notes"].strip(), each["custom"].strip()) for each in people}
+    assert stored == wanted
+    again = await tenant.wait((await tenant.upload(content, on_duplicate="overwrite"))["id"])
+    assert again["counts"]["unchanged"] == len(people)
