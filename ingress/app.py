@@ -18,10 +18,12 @@ from ingress import openapi
 from ingress.audit import Caller
 from ingress.authentication import Principal, bearer_token
 from ingress.commands.imports import Imports
-from ingress.doors import contacts_import, health, v1_imports, v1_undo
+from ingress.commands.wizard import Wizard
+from ingress.doors import contacts_import, health, v1_imports, v1_undo, wizard
 from ingress.doors.errors import MethodUnknown, PathUnknown, Unexpected, error_response
 from ingress.doors.health import HEALTH, Health
 from ingress.doors.receiving import CALLER, IMPORTS, PRINCIPAL, SERVICES
+from ingress.doors.wizard import WIZARD
 from ingress.services import Services, open_services
 from ingress.status import follow
 from sluice.avro import load_codec
@@ -48,6 +50,7 @@ def make_app(services: Services) -> web.Application:
     app = web.Application(middlewares=[_answer, _authenticate])
     app[SERVICES] = services
     app[IMPORTS] = Imports(services)
+    app[WIZARD] = Wizard(services, app[IMPORTS])
     app[HEALTH] = Health(services)
     app.on_response_prepare.append(_add_headers)
     app.add_routes(
@@ -59,6 +62,7 @@ def make_app(services: Services) -> web.Application:
             web.post(contacts_import.PATH, contacts_import.import_contacts),
             *v1_imports.routes(),
             *v1_undo.routes(),
+            *wizard.routes(),
         ]
     )
     return app

@@ -74,12 +74,18 @@ def settings(layout: Layout, ports: Ports, credentials: Credentials) -> dict[str
         "AWS_SECRET_ACCESS_KEY": credentials["AWS_SECRET_ACCESS_KEY"],
         "S3_BUCKET_NAME": BUCKET,
         "S3_ENDPOINT_URL": f"http://{HOST}:{ports.s3}",
+        "UPLOAD_ORIGINS": os.environ.get("UPLOAD_ORIGINS") or _own_origins(ports),
         "KAFKA_BOOTSTRAP_SERVERS": f"{HOST}:{ports.kafka}",
         "SCHEMA_REGISTRY_URL": f"http://{HOST}:{ports.registry}/apis/ccompat/v7",
         "SLUICE_STATE_DIR": str(layout.state),
         "API_HOST": HOST,
         "API_PORT": str(ports.api),
     }
+
+
+def _own_origins(ports: Ports) -> str:
+    """The API's own pages, and where a front end under development usually is."""
+    return " ".join(f"http://{host}:{port}" for host in (HOST, "localhost") for port in (ports.api, 3000))
 
 
 def read_settings(path: Path) -> dict[str, str]:

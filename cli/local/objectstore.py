@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 from botocore.exceptions import BotoCoreError, ClientError
@@ -17,8 +19,10 @@ NAME = "s3"
 HEAP_MEGABYTES = 128
 
 
-def objectstore(layout: Layout, ports: Ports, servers: Servers, credentials: Credentials) -> Unit:
-    """The object store as a unit."""
+def objectstore(
+    layout: Layout, ports: Ports, servers: Servers, credentials: Credentials, origins: Sequence[str]
+) -> Unit:
+    """The object store as a unit; browsers may upload from pages of these origins."""
     directory = layout.data / "s3"
     properties = layout.run / "s3proxy.properties"
     endpoint = f"http://{HOST}:{ports.s3}"
@@ -26,7 +30,7 @@ def objectstore(layout: Layout, ports: Ports, servers: Servers, credentials: Cre
     def prepare() -> None:
         (directory / "objects").mkdir(parents=True, exist_ok=True)
         properties.touch(mode=0o600)
-        properties.write_text(_properties(layout, ports, credentials), encoding="utf-8")
+        properties.write_text(_properties(layout, ports, credentials, origins), encoding="utf-8")
 
     async def ready() -> bool:
         return await listens(HOST, ports.s3) and await answers(
@@ -50,15 +54,15 @@ def objectstore(layout: Layout, ports: Ports, servers: Servers, credentials: Cre
     )
 
 
-def _properties(layout: Layout, ports: Ports, credentials: Credentials) -> str:
-    """S3Proxy's configuration. Browsers upload from the API's pages, so those origins are let in."""
-    origins = f"http://127\\\\.0\\\\.0\\\\.1:{ports.api} http://localhost:{ports.api}"
+def _properties(layout: Layout, ports: Ports, credentials: Credentials, origins: Sequence[str]) -> str:
+    """S3Proxy's configuration, in which origins are regular expressions and a backslash is written twice."""
+    allowed = " ".join(origin.replace(".", r"\\.") for origin in origins)
     return f"""\
 s3proxy.endpoint=http://{HOST}:{ports.s3}
 s3proxy.authorization=aws-v2-or-v4
 s3proxy.identity={credentials["AWS_ACCESS_KEY_ID"]}
 s3proxy.credential={credentials["AWS_SECRET_ACCESS_KEY"]}
-s3proxy.cors-allow-origins={origins}
+s3proxy.cors-allow-origins={allowed}
 s3proxy.cors-allow-methods=GET HEAD PUT POST
 s3proxy.cors-allow-headers=content-type content-length content-md5 x-amz-*
 s3proxy.cors-exposed-headers=ETag

@@ -9,10 +9,20 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
+import msgspec
 import phonenumbers
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+)
 
 from ingress.formats.inspect import SourceHead
+from ingress.formats.opening import Asked
 from sluice.errors import FileHasNoColumn, OptionInvalid, Refused
 from sluice.events import ColumnRule, ImportOptions
 from sluice.mapping import column_rules, stored
@@ -30,6 +40,7 @@ DELIMITER_NAMES = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|", "\\
 TAKES: Mapping[str, str] = {
     "dry_run": "true or false",
     "encoding": "the name of an encoding, such as utf-8",
+    "sheet": "the name of a sheet",
     "list_id": "a UUID",
     "mapping": stored.TAKES,
     "rules": column_rules.TAKES,
@@ -142,20 +153,23 @@ class FormOptions(BaseModel):
         Literal["keep", "clear"], Field(description="Whether a blank cell clears what is stored.")
     ] = "keep"
     region: Annotated[
-        str, BeforeValidator(_region), Field(description="Country of numbers without a country code.")
+        str, AfterValidator(_region), Field(description="Country of numbers without a country code.")
     ] = "US"
     encoding: Annotated[
         str | None, Field(max_length=40, description="The file's encoding, when it is not to be guessed.")
     ] = None
     delimiter: Annotated[
         str | None,
-        BeforeValidator(_delimiter),
+        AfterValidator(_delimiter),
         Field(description="One character, or comma, semicolon, tab, pipe."),
+    ] = None
+    sheet: Annotated[
+        str | None, Field(max_length=255, description="A workbook's sheet by its name; the first if missing.")
     ] = None
     list_id: Annotated[uuid.UUID | None, Field(description="A list that all contacts are put on.")] = None
     list_name: Annotated[
         str | None,
-        BeforeValidator(_list_name),
+        AfterValidator(_list_name),
         Field(description="The same by name; made if it is new."),
     ] = None
     mapping: Annotated[
@@ -187,7 +201,9 @@ class FormOptions(BaseModel):
 class Profile:
     """What a door takes for granted. `fields` maps the door's own form fields to options.
 
-    `needs_columns`: the file has to have a column for one of these fields.
+    `choices` has, for a field of the door's own, what may be said and which value of the option that is;
+    `defaults` are options that differ from FormOptions'. `needs_columns`: the file has to have a column for
+    one of these fields. `any_format`: every kind of file is taken, not CSV alone.
     """
 
     door: str
@@ -195,13 +211,15 @@ class Profile:
     needs_columns: tuple[str, ...]
     required: tuple[str, ...] = ()
     missing_email: str = "invalid"
-    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    choices: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    defaults: Mapping[str, str] = field(default_factory=dict)
+    any_format: bool = False
 
 
 CONTACTS_IMPORT = Profile(
     door="s0",
     fields={"duplicate_handling": "on_duplicate"},
-    choices={"duplicate_handling": ("skip", "overwrite")},
+    choices={"duplicate_handling": {"skip": "skip", "overwrite": "overwrite"}},
     needs_columns=("email",),
     required=("email",),
 )
@@ -209,45 +227,71 @@ V1_IMPORTS = Profile(
     door="v1",
     fields={name: name for name in FormOptions.model_fields},
     needs_columns=("email", "phone"),
+    any_format=True,
+)
+WIZARD = Profile(
+    door="s1",
+    fields={"excludedRows": "exclude_rows", "mapping": "mapping", "rules": "rules"},
+    needs_columns=("email",),
+    required=("email", "first_name"),
+    defaults={"phone_check": "lenient"},
+)
+UPLOADS = Profile(
+    door="s4",
+    fields={
+        "listId": "list_id",
+        "listName": "list_name",
+        "skipDuplicates": "on_duplicate",
+        "validatePhones": "phone_check",
+    },
+    choices={
+        "skipDuplicates": {"true": "skip", "false": "overwrite"},
+        "validatePhones": {"true": "strict", "false": "off"},
+    },
+    needs_columns=("phone",),
+    required=("phone",),
+    defaults={"match_on": "phone"},
+    any_format=True,
 )
 
 
-def read_options(fields: Mapping[str, str], profile: Profile) -> FormOptions:
-    """The options of a form; a field that is left empty is not given.
+def read_options(fields: Mapping[str, Any], profile: Profile) -> FormOptions:
+    """The options of a form or of a JSON object; what is left empty, or null, is not given.
 
     Raises:
         OptionUnknown: the door has no such field.
         OptionInvalid: a value that the field does not take.
         OptionsContradict: two options that exclude each other.
     """
-    given: dict[str, str] = {}
+    given: dict[str, Any] = dict(profile.defaults)
     names: dict[str, str] = {}
     for name, value in fields.items():
         option = profile.fields.get(name)
         if option is None:
             raise OptionUnknown(field=shown(name), allowed=", ".join(profile.fields))
-        if value == "":
+        if value is None or value == "":
             continue
-        allowed = profile.choices.get(name)
-        if allowed and value not in allowed:
-            raise OptionInvalid(field=name, value=value[:100], allowed=" or ".join(allowed))
+        if choices := profile.choices.get(name):
+            if not isinstance(value, str) or value not in choices:
+                raise OptionInvalid(field=name, value=str(value)[:100], allowed=" or ".join(choices))
+            value = choices[value]
         given[option], names[option] = value, name
     try:
         options = FormOptions.model_validate(given)
     except ValidationError as error:
         raise _invalid(error, given, names) from None
     if options.list_id and options.list_name:
-        raise OptionsContradict(problem="Name a list by list_id or by list_name, not by both.")
+        raise OptionsContradict(problem="Name a list by its id or by its name, not by both.")
     return options
 
 
-def _invalid(error: ValidationError, given: Mapping[str, str], names: Mapping[str, str]) -> OptionInvalid:
+def _invalid(error: ValidationError, given: Mapping[str, Any], names: Mapping[str, str]) -> OptionInvalid:
     """The first fault, named as the door names it."""
     fault = error.errors(include_url=False, include_input=False)[0]
     option = str(fault["loc"][0])
     context = fault.get("ctx", {})
-    allowed = TAKES.get(option) or context.get("expected") or str(context["error"])
-    return OptionInvalid(field=names[option], value=given[option][:100], allowed=allowed)
+    allowed = TAKES.get(option) or context.get("expected") or str(context.get("error", "text"))
+    return OptionInvalid(field=names[option], value=str(given[option])[:100], allowed=allowed)
 
 
 def require_columns(head: SourceHead, options: FormOptions, profile: Profile) -> None:
@@ -280,6 +324,18 @@ def job_options(options: FormOptions, profile: Profile, created_at: datetime) ->
         unmapped=mapped.unmapped,
         rules=options.rules,
     )
+
+
+def stored_options(options: FormOptions, profile: Profile, created_at: datetime) -> str:
+    """The options as they are kept with the job, JSON."""
+    asked = msgspec.to_builtins(job_options(options, profile, created_at))
+    asked |= {"exclude_rows": list(excluded_rows(options))}
+    return msgspec.json.encode(asked).decode()
+
+
+def asked_of(options: FormOptions) -> Asked:
+    """How the file is to be opened, as far as the options say it."""
+    return Asked(sheet=options.sheet, encoding=options.encoding, delimiter=options.delimiter)
 
 
 def excluded_rows(options: FormOptions) -> Sequence[int]:

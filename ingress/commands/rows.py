@@ -77,13 +77,17 @@ class RowResult:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What is asked of a job's rows: up to `limit` of these outcomes (None: staged), or of any."""
+    """What is asked of a job's rows: up to `limit` of these outcomes (None: staged), or of any.
+
+    Without `values` the source is not read.
+    """
 
     principal: Principal
     job: Job
     limit: int | None
     outcomes: Collection[Outcome | None]
     sources: dict[int, Source]
+    values: bool = True
 
     @property
     def letters(self) -> str:
@@ -107,10 +111,16 @@ class Rows:
         behind: int = 0,
         limit: int,
         outcomes: Collection[Outcome | None] = (),
+        values: bool = True,
     ) -> list[RowResult]:
-        """Up to `limit` rows behind row `behind`, in order; of these outcomes alone (None: staged) or any."""
+        """Up to `limit` rows behind row `behind`, in order; of these outcomes alone (None: staged) or any.
+
+        Without `values` the source is not read, and the rows come without cells and source lines.
+        """
         found: list[RowResult] = []
-        async with aclosing(self._each(_Asked(principal, job, limit, outcomes, {}), behind)) as results:
+        async with aclosing(
+            self._each(_Asked(principal, job, limit, outcomes, {}, values), behind)
+        ) as results:
             async for result in results:
                 found.append(result)
                 if len(found) == limit:
@@ -178,7 +188,7 @@ class Rows:
     async def _cells(self, asked: _Asked, ranges: Sequence[Range]) -> Mapping[int, Cells]:
         """The rows of these ranges as their sources have them, as far as those are there."""
         found: dict[int, Cells] = {}
-        for each in ranges:
+        for each in ranges if asked.values else ():
             source = asked.sources.get(each.part_no)
             rows = await read_rows(self._services.store, source, each.start, each.end_byte)
             found.update(rows or {})

@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from ingress.authentication import Principal
-from ingress.commands.imports import FORM_BYTES, look_at, with_late_encoding
+from ingress.commands.acceptance import FORM_BYTES, look_at, with_late_encoding
 from ingress.commands.jobs import Job, job_of
 from ingress.commands.options import Profile, read_options
 from ingress.database import CommitUnknown, Pooled, Record, statements

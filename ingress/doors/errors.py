@@ -34,6 +34,16 @@ class Unexpected(SluiceError):
     """Something went wrong on our side. Nothing more was done; tell the operators the request id."""
 
 
+FAILURES: Mapping[str, str] = {
+    "/api/upload": "Failed to generate upload URL",
+    "/api/analyze/status": "Failed to get analysis status",
+    "/api/analyze": "Failed to start analysis",
+    "/api/map-columns": "Failed to map columns",
+    "/api/preview": "Failed to get preview data",
+    "/api/import": "Failed to import contacts",
+}
+"""S1's routes, the longer path first, and what each says of a failure (S1-066, 070, 085, 092, 097, 107)."""
+
 Serializer = Callable[[SluiceError, str, datetime], dict[str, Any]]
 
 
@@ -60,13 +70,36 @@ def contacts_import(error: SluiceError, request_id: str, now: datetime) -> dict[
     return {"success": False, "status": "failed", **canonical(error, request_id, now)}
 
 
-SERIALIZERS: Mapping[str, Serializer] = {"/api/contacts/import": contacts_import}
-"""By the start of the path; others are canonical."""
+def wizard(failure: str) -> Serializer:
+    """S1-114: a message and a code; whatever is our fault is only the route's own `failure`."""
+
+    def serializer(error: SluiceError, request_id: str, now: datetime) -> dict[str, Any]:
+        return {"error": failure if error.status >= 500 else error.message, "code": error.code}
+
+    return serializer
+
+
+SERIALIZERS: Mapping[str, Serializer] = {
+    "/api/contacts/import": contacts_import,
+    **{path: wizard(failure) for path, failure in FAILURES.items()},
+}
+"""By the path or its start; others are canonical."""
 
 
 def serializer_of(path: str) -> Serializer:
     """How errors are told at this path."""
-    return next((each for start, each in SERIALIZERS.items() if path.startswith(start)), canonical)
+    return next((each for start, each in SERIALIZERS.items() if _is_below(path, start)), canonical)
+
+
+def status_of(error: SluiceError, path: str) -> int:
+    """The error's status at this path: S1 knows 400 where others are exact (K-20), and no 503."""
+    if not any(_is_below(path, start) for start in FAILURES):
+        return error.status
+    return 500 if error.status >= 500 else 400 if error.status in (413, 415, 422) else error.status
+
+
+def _is_below(path: str, start: str) -> bool:
+    return path == start or path.startswith(f"{start}/")
 
 
 def error_response(error: SluiceError, path: str, request_id: str, now: datetime) -> web.Response:
@@ -81,7 +114,7 @@ def error_response(error: SluiceError, path: str, request_id: str, now: datetime
     elif isinstance(error, MethodUnknown):
         headers["Allow"] = str(error.facts["allowed"])
     body = serializer_of(path)(error, request_id, now)
-    return web.json_response(body, status=error.status, headers=headers)
+    return web.json_response(body, status=status_of(error, path), headers=headers)
 
 
 def _shown(fact: object) -> str | None:

@@ -2,21 +2,51 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
+import msgspec
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 
 from ingress.audit import Caller
 from ingress.authentication import Principal
-from ingress.commands.imports import Acceptance, Imports
+from ingress.commands.acceptance import Acceptance
+from ingress.commands.imports import Imports
 from ingress.commands.jobs import Job
 from ingress.commands.options import Profile
 from ingress.commands.runs import Healing
-from ingress.multipart import content_length, read_form
+from ingress.multipart import BodyIncomplete, FormTooLarge, content_length, read_form
 from ingress.services import Services
+from sluice.errors import RequestInvalid
 
 SERVICES = web.AppKey("services", Services)
 IMPORTS = web.AppKey("imports", Imports)
 PRINCIPAL = web.RequestKey("principal", Principal)
 CALLER = web.RequestKey("caller", Caller)
+
+
+async def read_json(request: web.Request) -> dict[str, Any]:
+    """The JSON object of a request's body, at most 1 MiB.
+
+    Raises RequestInvalid, BodyIncomplete, FormTooLarge.
+    """
+    if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+        raise RequestInvalid(problem="The request's body is compressed. Send it as it is.")
+    try:
+        async with asyncio.timeout(request.app[SERVICES].idle_seconds):
+            body = await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        raise FormTooLarge(limit=f"{request.client_max_size} bytes") from None
+    except (TimeoutError, ConnectionError, EOFError, HttpProcessingError) as error:
+        raise BodyIncomplete from error
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise RequestInvalid(problem="The request's body has to be a JSON object.")
+    return value
 
 
 async def receive(request: web.Request, profile: Profile) -> Job:

@@ -33,9 +33,10 @@ SELECT id FROM contact_lists WHERE id = $1
 SELECT pg_advisory_xact_lock(hashtextextended('imports of ' || $1::uuid::text, 0))
 
 -- imports_since --
--- What a day's limit counts.
+-- What a day's limit counts; a file that was only uploaded has no options yet and is no import.
 SELECT count(*) AS made, min(created_at) AS oldest
-FROM import_jobs WHERE organization_id = $1 AND created_at > $2
+FROM import_jobs
+WHERE organization_id = $1 AND created_at > $2 AND (upload_key IS NULL OR options <> '{}')
 
 -- one_job --
 -- Row security hides the jobs of others.
@@ -49,10 +50,15 @@ ORDER BY id DESC LIMIT $4
 
 -- cancel_job --
 -- The reader sees it and ends the job with a last batch; asking twice is asking once. A paused job has no reader:
--- it goes on, so that one takes it and ends it.
+-- it goes on, so that one takes it and ends it. A file of which no row was sent yet ends at once.
 UPDATE import_jobs SET
     cancel_requested_at = coalesce(cancel_requested_at, $2),
-    state = CASE state WHEN 'paused' THEN 'processing' ELSE state END,
+    state = CASE
+        WHEN state = 'paused' THEN 'processing'
+        WHEN state IN ('uploading', 'analyzing', 'awaiting_mapping') THEN 'cancelled'
+        ELSE state
+    END,
+    completed_at = CASE WHEN state IN ('uploading', 'analyzing', 'awaiting_mapping') THEN $2 ELSE completed_at END,
     updated_at = now()
 WHERE id = $1 AND state IN (
     'pending', 'authenticating', 'uploading', 'analyzing', 'awaiting_mapping', 'fetching', 'processing',

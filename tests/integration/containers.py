@@ -61,8 +61,8 @@ def containers(directory: Path) -> Iterator[ContainerStack]:
     with ExitStack() as running:
         running.enter_context(_postgres(images["postgres"], ports, made))
         running.enter_context(_kafka(images["kafka"], ports))
-        running.enter_context(_s3(images["s3"], ports, made))
         env = credentials.settings(layout, ports, made)
+        running.enter_context(_s3(images["s3"], ports, made, env["UPLOAD_ORIGINS"]))
         asyncio.run(_until(lambda: postgres.answers(env["MIGRATE_DATABASE_URL"])))
         asyncio.run(postgres.create_roles_and_databases(ports, made))
         running.enter_context(_registry(images["registry"], ports))
@@ -126,7 +126,7 @@ def _kafka(image: str, ports: Ports) -> DockerContainer:
     )
 
 
-def _s3(image: str, ports: Ports, made: Credentials) -> DockerContainer:
+def _s3(image: str, ports: Ports, made: Credentials, origins: str) -> DockerContainer:
     return _container(
         image,
         ports.s3,
@@ -134,6 +134,10 @@ def _s3(image: str, ports: Ports, made: Credentials) -> DockerContainer:
         S3PROXY_AUTHORIZATION="aws-v2-or-v4",
         S3PROXY_IDENTITY=made["AWS_ACCESS_KEY_ID"],
         S3PROXY_CREDENTIAL=made["AWS_SECRET_ACCESS_KEY"],
+        S3PROXY_CORS_ALLOW_ORIGINS=origins,
+        S3PROXY_CORS_ALLOW_METHODS="GET HEAD PUT POST",
+        S3PROXY_CORS_ALLOW_HEADERS="content-type content-length content-md5 x-amz-*",
+        S3PROXY_CORS_EXPOSED_HEADERS="ETag",
         JCLOUDS_PROVIDER="filesystem-nio2",
     )
 
