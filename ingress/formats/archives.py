@@ -62,7 +62,12 @@ def _document(archive: zipfile.ZipFile) -> Kind | None:
 
 def _only_file(archive: zipfile.ZipFile) -> zipfile.ZipInfo:
     """The one file that a person put in. Folders, and what file systems hide or add, are none."""
-    files = [entry for entry in archive.infolist() if not entry.is_dir() and not _hidden(entry.filename)]
+    # Not `is_dir`, which a file without a name breaks.
+    files = [
+        entry
+        for entry in archive.infolist()
+        if not entry.filename.endswith("/") and not _hidden(entry.filename)
+    ]
     if len(files) == 1:
         return files[0]
     names = ", ".join(f'"{entry.filename}"' for entry in files[:NAMES_SHOWN])

@@ -50,6 +50,7 @@ _STRANGERS: Sequence[tuple[re.Pattern[str], str]] = (
     (re.compile(r"ID;P\w+;"), "it is a SYLK file"),
     (re.compile(r"TABLE\s+0,1\s"), "it is a DIF file"),
 )
+_LIKE_JSON = re.compile(r'\{\s*["}]|\{\s*$|\[\s*[\[{"\]]|\[\s*$')
 _LINES_OF_JSON = (".ndjson", ".jsonl")
 
 
@@ -90,15 +91,21 @@ def _text(head: bytes, suffix: str) -> Kind:
 
 
 def _json(text: str, suffix: str) -> Kind | None:
-    """JSON or lines of JSON; None for a text that only begins like it."""
-    line, _, rest = text.partition("\n")
+    """JSON or lines of JSON; None for a text that only begins like it.
+
+    One object alone is JSON, as a list within it may be; lines it is if another value follows.
+    """
+    first, _, rest = text.partition("\n")
+    rest = rest.lstrip()
     try:
-        msgspec.json.decode(line)
+        msgspec.json.decode(first)
+        lines = bool(rest)
     except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
-        if not re.match(r'\{\s*["}]|\{\s*$|\[\s*[\[{"\]]|\[\s*$', text):
+        if not _LIKE_JSON.match(text) and suffix not in (".json", *_LINES_OF_JSON):
             return None
-        return Kind.NDJSON if suffix in _LINES_OF_JSON else Kind.JSON
-    return Kind.NDJSON if line[0] == "{" or rest.strip() or suffix in _LINES_OF_JSON else Kind.JSON
+        # A first line may be broken, too: what matters is that the second begins anew.
+        lines = first.rstrip().endswith("}") and rest.startswith("{")
+    return Kind.NDJSON if lines or suffix in _LINES_OF_JSON else Kind.JSON
 
 
 @dataclass(frozen=True, slots=True)

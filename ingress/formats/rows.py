@@ -25,7 +25,7 @@ FAULTS: Mapping[str, str] = {
     "broken_quote": "A quotation mark in the row is never closed, or text follows a closing one."
     " Put the whole cell in quotation marks and double those inside it.",
     "nul_byte": "The row contains a NUL byte, which no text can hold. Remove it, or export the file again.",
-    "lone_surrogate": "The row contains half of a character, which no text can hold. Export the file again.",
+    "half_character": "The row contains half of a character that is written in two. Export the file again.",
     "bad_encoding": "The row contains bytes that are no {encoding} text. Save the file as UTF-8, or name its"
     " encoding.",
     "row_too_long": "The row is longer than {limit} bytes. Look for a missing line end or quotation mark.",

@@ -9,7 +9,7 @@ with nothing in them are left out. A cell is its stored value as text:
 - true or false; an error as its text (#N/A); a formula as the value that was stored with it;
 - of merged cells the first has the value.
 
-A sheet is held in memory whole, 90 bytes a cell (measured), and as the rectangle around its cells: two cells
+A sheet is held in memory whole, 100 to 150 bytes a cell (measured), as the rectangle around its cells: two
 far apart cost as much as all between them. The child's memory limit is what stands against that, not the
 extent that the file declares: many honest ones declare the whole grid.
 """

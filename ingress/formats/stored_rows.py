@@ -34,7 +34,7 @@ def encode_row(row: OpenedRow) -> bytes:
         encoded = _encode((line, cells) if fault is None else (line, cells, *fault))
     except UnicodeEncodeError:
         shown = [cell.translate(_LONE_SURROGATES) for cell in cells]
-        return encode_row((line, shown, fault) if fault else faulty_row(line, shown, "lone_surrogate"))
+        return encode_row((line, shown, fault) if fault else faulty_row(line, shown, "half_character"))
     if len(encoded) > MAX_ROW_BYTES:
         shown = [cell[:KEPT_CHARACTERS] for cell in cells[:1]]
         return encode_row(faulty_row(line, shown, "row_too_long", limit=MAX_ROW_BYTES))

@@ -85,6 +85,32 @@ def test_what_systems_add_is_overlooked(tmp_path: Path) -> None:
     assert len(open_here(make_zip(tmp_path / "a.zip", files)).rows) == 2
 
 
+def test_a_file_without_a_name_is_a_file(tmp_path: Path) -> None:
+    """Names may be anything, even nothing."""
+    data = make_zip(tmp_path / "named.zip", {"x": CSV}).read_bytes()
+    central = data.index(b"PK\x01\x02")
+    nameless = (
+        data[:26]
+        + b"\0\0"
+        + data[28:30]
+        + data[31 : central + 28]
+        + b"\0\0"
+        + data[central + 30 : central + 46]
+        + data[central + 47 :]
+    )
+    end = nameless.index(b"PK\x05\x06")
+    size = end - (central - 1)
+    nameless = (
+        nameless[: end + 12]
+        + size.to_bytes(4, "little")
+        + (central - 1).to_bytes(4, "little")
+        + nameless[end + 20 :]
+    )
+    path = tmp_path / "nameless.zip"
+    path.write_bytes(nameless)
+    assert len(open_here(path).rows) == 2
+
+
 def test_one_archive_in_another(tmp_path: Path) -> None:
     """A compressed file in an archive is opened; an archive in that one is not."""
     once = make_zip(tmp_path / "once.zip", {"list.csv.gz": gzip.compress(CSV)})

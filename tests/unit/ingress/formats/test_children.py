@@ -225,11 +225,14 @@ def _names_in(refusal: type[Refused]) -> list[str]:
     return [name for _, name, _, _ in string.Formatter().parse(refusal.__doc__ or "") if name]
 
 
-async def test_the_child_gets_no_secret(book: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of the parent's environment reaches the child."""
+async def test_the_child_gets_no_secret_and_leaves_nothing(
+    book: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of the parent's environment reaches the child, and it compiles no modules to disk."""
     monkeypatch.setenv("JWT_SECRET", "do not pass on")
     async with open_rows(book, Kind.XLSX) as file:
         environment = children()[0].environ()
         assert set(environment) <= {"PATH", "LANG", "TMPDIR", "LC_CTYPE"}
+        assert "-B" in children()[0].cmdline()
         async for _ in file.pieces():
             pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 import xlwt
 
-from ingress.formats.inflating import FREE_BYTES
+from ingress.formats import xls_records
+from ingress.formats.inflating import FREE_BYTES, PIECE_BYTES
 from ingress.formats.opening import (
     Asked,
     FileDamaged,
@@ -31,6 +33,7 @@ from tests.unit.ingress.formats.workbooks import (
     make_package,
     make_workbook,
     make_zip,
+    sheet_xml,
 )
 
 KINDS = ("xlsx", "xls", "ods")
@@ -146,6 +149,28 @@ def test_error_cells_of_the_sheet_that_is_read(tmp_path: Path, kind: str) -> Non
     assert [row for row in opened.rows if "#" in row[1]] == [["n4320", "#N/A"]]
     assert opened.lines[4320] == 4322
     assert open_here(path).rows == [["#DIV/0!"]]
+
+
+@pytest.mark.parametrize("shift", range(-70, 10, 3))
+def test_error_cells_across_pieces(tmp_path: Path, shift: int) -> None:
+    """A cell is found wherever the piece that is read of its sheet ends: in its type, value or place."""
+    error = '<row r="2">' + cell("A2", "#N/A", 't="e"') + "</row>"
+    before = sheet_xml(HEADER + "|").index("|")
+    path = make_package(tmp_path / "a.xlsx", HEADER + " " * (PIECE_BYTES - before + shift) + error)
+    assert open_here(path).rows == [["#N/A"]]
+
+
+def test_errors_of_a_chart_are_no_cells() -> None:
+    """A chart in an old sheet brings records like those of cells, which belong to the chart."""
+
+    def record(number: int, data: bytes = b"") -> bytes:
+        return struct.pack("<2H", number, len(data)) + data
+
+    begin, end = record(0x0809, bytes(16)), record(0x000A)
+    wrong = record(0x0205, struct.pack("<3H2B", 7, 1, 0, 0x2A, 1))
+    true = record(0x0205, struct.pack("<3H2B", 8, 1, 0, 1, 0))
+    stream = begin + begin + wrong + end + true + wrong + end + wrong
+    assert list(xls_records._errors(stream, 0)) == [(7, 1, "#N/A")]
 
 
 def test_errors_of_formulas_in_an_old_workbook(tmp_path: Path) -> None:

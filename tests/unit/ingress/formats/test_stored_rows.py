@@ -30,13 +30,14 @@ def test_rows_come_back_as_they_went(table: list[OpenedRow], sizes: list[int]) -
     """Cells, lines and faults are those of the opener, save for what no text can hold, which is a fault."""
     chunks = stored_chunks(b"".join(map(encode_row, table)), COLUMNS, sizes=sizes)
     assert lines_of(chunks) == [line for line, _, _ in table]
+    assert [chunk.end.line for chunk in chunks] == [chunk.lines[-1] + 1 for chunk in chunks]
     for row_no, (row, (_, cells, fault)) in enumerate(zip(rows_of(chunks), table, strict=True), 1):
         storable = all("\0" not in cell and not _has_surrogate(cell) for cell in cells)
         code = faults_of(chunks).get(row_no)
         if fault is not None:
             assert code == fault[0]
         elif not storable:
-            assert code in ("nul_byte", "lone_surrogate")
+            assert code in ("nul_byte", "half_character")
         else:
             stripped = [cell.strip() for cell in cells]
             assert row[:3] == (stripped + [""] * 3)[:3]
@@ -73,9 +74,9 @@ def test_a_row_without_cells_is_not_stored() -> None:
     ("cells", "code", "shown"),
     [
         (["a\0b", "c"], "nul_byte", ["a\ufffdb", "c", ""]),
-        (["\ud83d", "c"], "lone_surrogate", ["\ufffd", "c", ""]),
+        (["\ud83d", "c"], "half_character", ["\ufffd", "c", ""]),
         (["x" * MAX_ROW_BYTES], "row_too_long", ["x" * 1024, "", ""]),
-        (["\0\ud800"], "lone_surrogate", ["\ufffd\ufffd", "", ""]),
+        (["\0\ud800"], "half_character", ["\ufffd\ufffd", "", ""]),
     ],
 )
 def test_what_cannot_be_stored_is_the_rows_own_fault(cells: list[str], code: str, shown: list[str]) -> None:
