@@ -94,6 +94,7 @@ def test_both_date_systems(tmp_path: Path, kind: str, from_1904: bool) -> None:
     assert open_here(path).rows == [["2024-05-03", "1999-12-31T23:59:00", "36:00:00"]]
 
 
+@pytest.mark.requirement("S1-048")
 @pytest.mark.parametrize("kind", KINDS)
 def test_rows_are_numbered_as_the_sheet_numbers_them(tmp_path: Path, kind: str) -> None:
     """The first row with anything in it is the header; blank rows and columns before it are skipped."""
@@ -104,6 +105,7 @@ def test_rows_are_numbered_as_the_sheet_numbers_them(tmp_path: Path, kind: str) 
     assert opened.rows == [["Ann", "1"], ["", "2"]]
 
 
+@pytest.mark.requirement("S1-048")
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_first_shown_sheet_unless_another_is_named(tmp_path: Path, kind: str) -> None:
     """A hidden sheet is read when it is named, and only then."""
