@@ -32,7 +32,6 @@ FAULTS: Mapping[str, str] = {
     "broken_json": "The line is no JSON: {problem}. Write one whole object on each line.",
     "not_an_object": "The element is {found}, not an object. Give each contact as an object.",
     "too_deep": "The row's values are nested in more than {limit} levels. Give them as names and values.",
-    "half_character": "The row contains half of a character that is written in two. Export the file again.",
     "card_not_begun": "The lines belong to no card: BEGIN:VCARD is missing. Add it, or remove them.",
     "card_not_ended": "The card has no END:VCARD. Add it behind the card's last line.",
     "group_card": "The card is a group of contacts, not a contact. Its members have cards of their own.",
