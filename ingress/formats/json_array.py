@@ -180,7 +180,9 @@ class JsonList:
         for name in _members(cursor):
             if cursor.begins_list_of_objects():
                 if chosen:
-                    problem = f'"{chosen[:100]}" and "{name[:100]}" are both lists. Keep the contacts only.'
+                    problem = (
+                        f'"{_shown(chosen)}" and "{_shown(name)}" are both lists. Keep the contacts only.'
+                    )
                     raise FileUnreadable(kind="single list of contacts", problem=problem)
                 chosen = name
                 yield from _elements(cursor)
@@ -190,10 +192,15 @@ class JsonList:
             if size <= MAX_ROW_BYTES:
                 own[name] = found.value
         if chosen:
-            self.note = f'The contacts were taken from the list "{chosen[:100]}" of the file.'
+            self.note = f'The contacts were taken from the list "{_shown(chosen)}" of the file.'
         elif [] not in own.values():
             self.note = "The file holds one JSON object, which was taken as one contact."
             yield Found(own, "\\u", "row_too_long" if size > MAX_ROW_BYTES else "")
+
+
+def _shown(name: str) -> str:
+    """A name as a sentence repeats it: of bounded length, and text whatever the file holds."""
+    return name[:100].encode("utf-8", "replace").decode()
 
 
 def _elements(cursor: JsonCursor) -> Iterator[Found]:

@@ -32,6 +32,8 @@ _PASSWORDS = frozenset(
     {"userpassword", "unicodepwd", "sambantpassword", "sambalmpassword", "krbprincipalkey", "authpassword"}
 )
 
+_CHANGES = frozenset({"delete", "modify", "modrdn", "moddn"})
+
 _LISTED_IN_NOTE = 10
 
 
@@ -112,9 +114,10 @@ class _Reader:
             return
         key = name.lower()
         if key == "changetype":
-            entry.is_change = rest.strip().lower() != "add"
+            change = rest.strip().lower()
+            entry.is_change = change != "add"
             if entry.is_change:
-                entry.find_fault("change_record", change=rest.strip()[:20])
+                entry.find_fault("change_record", change=change if change in _CHANGES else "unknown")
         elif key != "control":
             value = self._value(entry, number, name, rest, is_cut=is_cut)
             self._spelled.setdefault(key, name)

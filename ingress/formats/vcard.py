@@ -72,9 +72,7 @@ def _records(source: SourceText, charset: Charset) -> Iterator[Record]:
 
 def _marker(text: str) -> str:
     """ "begin" or "end" for a card's first or last line."""
-    if text[:6].upper() not in ("BEGIN:", "END:VC") and text[:1].strip():
-        return ""
-    match = _MARKER.fullmatch(text)
+    match = _MARKER.fullmatch(text) if text[:1] in "BbEe \t" else None
     return match[1].lower() if match else ""
 
 

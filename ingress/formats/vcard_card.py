@@ -116,8 +116,8 @@ class Card:
         return fields
 
     def _put(self, name: str, head: Head, value: str) -> None:
-        if value:
-            self._values.setdefault(name, []).append((head.preference, value))
+        if trimmed := value.strip():
+            self._values.setdefault(name, []).append((head.preference, trimmed))
 
     def _text(self, value: str) -> str:
         return unescape(value, is_old=self._is_old)

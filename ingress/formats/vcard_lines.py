@@ -87,10 +87,8 @@ def content_lines(source: SourceText) -> Iterator[ContentLine]:
         if line is not None:
             yield line.whole(encoding)
         line = _Unfolding(number, data, is_cut)
-        if _CARD_ENDS.fullmatch(data):
-            is_old = False
-        elif _VERSION_2.match(data):
-            is_old = True
+        if data[:1] in b"VvBbEe":
+            is_old = bool(_VERSION_2.match(data)) or (is_old and not _CARD_ENDS.fullmatch(data))
     if line is not None:
         yield line.whole(encoding)
 
@@ -105,7 +103,8 @@ class _Unfolding:
         self._parts = [data]
         self._size = len(data)
         self._is_cut = is_cut
-        self._limit = MAX_BINARY_BYTES if _BINARY.match(data) else MAX_ROW_BYTES
+        # Looked up when another line comes, as most lines stand alone.
+        self._limit = 0
         self._is_quoted: bool | None = None
 
     def goes_on(self, data: bytes) -> bool:
@@ -122,6 +121,7 @@ class _Unfolding:
             self._parts[-1] = self._parts[-1][:-1]
         elif data[:1] in (b" ", b"\t"):
             data = b" " + data.lstrip(b" \t") if is_old else data[1:]
+        self._limit = self._limit or (MAX_BINARY_BYTES if _BINARY.match(self._parts[0]) else MAX_ROW_BYTES)
         self._size += len(data)
         self._is_cut |= is_cut or self._size > self._limit
         if self._size <= self._limit:
@@ -131,7 +131,8 @@ class _Unfolding:
 
     def whole(self, encoding: str) -> ContentLine:
         """The line, now that no other belongs to it."""
-        text = b"".join(self._parts).decode(encoding, "surrogateescape")
+        data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        text = data.decode(encoding, "surrogateescape")
         return ContentLine(self._number, text.lstrip("\ufeff"), self._is_cut)
 
     def _is_quoted_printable(self) -> bool:

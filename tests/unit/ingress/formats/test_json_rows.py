@@ -113,6 +113,12 @@ def test_what_is_no_list_of_objects_is_refused(data: bytes, problem: str) -> Non
     assert problem in refused.value.message
 
 
+def test_names_in_sentences_are_text() -> None:
+    """A list whose name is half a character is named all the same."""
+    (note,) = opened(open_json, rb'{"\ud800": [{"a": 1}]}').notes
+    assert note.encode()
+
+
 def test_what_one_element_holds_is_its_own_fault() -> None:
     """Elements that cannot be contacts are faulty rows between good ones."""
     deep = b'{"a":' * 50 + b"1" + b"}" * 50

@@ -81,6 +81,7 @@ def test_what_is_left_out_is_named(body: str, note: str) -> None:
             {1: "change_record"},
             2,
         ),
+        (b"dn: x=1\nchangetype: \xff\0\n", {1: "change_record"}, 1),
         (b"cn: A\n\ndn: x=2\ncn: B\n", {1: "no_dn"}, 2),
         (b"dn: x=1\ncn: A\ndn: x=2\ncn: B\n", {}, 2),
         (b"dn: x=1\ncn: A\nno attribute\nsn: B\n", {1: "broken_line"}, 1),
@@ -98,6 +99,7 @@ def test_no_entry_is_lost(data: bytes, faults: dict[int, str], rows: int) -> Non
     assert table.faults == faults
     assert len(table.rows) == rows
     assert not {"add", "-"} & set(table.columns)
+    assert all(sentence.encode().isascii() for sentence in table.sentences)
 
 
 def test_files_without_an_entry_are_refused() -> None:
