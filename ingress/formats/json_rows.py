@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from ingress.formats.json_array import Found, JsonList
@@ -30,7 +31,21 @@ def open_json(path: Path, asked: Asked) -> Table:
     Raises FileEmpty, FileUnreadable for what is no JSON or no list, FileHasNoContacts, FileHasTooManyFields,
     and what `open_source` raises.
     """
+    return _document(open_source(path, asked.encoding))
+
+
+def open_ndjson(path: Path, asked: Asked) -> Table:
+    """One object on each line; blank lines are left out. A file of one line is read as `open_json` does.
+
+    Raises what `open_json` raises.
+    """
     source = open_source(path, asked.encoding)
+    if _has_one_line(source):
+        return _document(source)
+    return table_of(lambda: _lines(source), what=_WHAT, notes=lambda: source.notes)
+
+
+def _document(source: SourceText) -> Table:
     document = JsonList(source)
 
     def read() -> Iterator[Record]:
@@ -42,13 +57,9 @@ def open_json(path: Path, asked: Asked) -> Table:
     )
 
 
-def open_ndjson(path: Path, asked: Asked) -> Table:
-    """One object on each line; blank lines are left out.
-
-    Raises FileEmpty, FileHasNoContacts, FileHasTooManyFields, and what `open_source` raises.
-    """
-    source = open_source(path, asked.encoding)
-    return table_of(lambda: _lines(source), what=_WHAT, notes=lambda: source.notes)
+def _has_one_line(source: SourceText) -> bool:
+    """Whether the file may as well be a document written without line ends, as most programs' answers are."""
+    return len(list(islice((number for number, data, _ in source.lines() if data.strip()), 2))) == 1
 
 
 def _lines(source: SourceText) -> Iterator[Record]:

@@ -79,6 +79,15 @@ def test_an_array_becomes_a_table(data: bytes) -> None:
     assert bool(table.notes) == (b'"x"' in data)
 
 
+def test_a_document_on_one_line_is_no_line_of_many() -> None:
+    """What begins like JSON lines may be a document without line ends; with a second object it is lines."""
+    document = b'{"contacts": [{"email": "a@x.org"}, {"email": "b@x.org"}]}\n'
+    assert opened(open_ndjson, document) == opened(open_json, document)
+    assert len(opened(open_ndjson, document).rows) == 2
+    lines = opened(open_ndjson, document + b'{"contacts": [{"email": "c@x.org"}]}')
+    assert lines.cells == [{"contacts": "a@x.org ::: b@x.org"}, {"contacts": "c@x.org"}]
+
+
 def test_a_single_object_is_one_contact() -> None:
     """An object without a list of objects is taken as a contact, and the answer says so."""
     table = opened(open_json, b'{"email": "a@x.org", "tags": ["a", "b"]}')
