@@ -53,6 +53,18 @@ def test_the_exit_code_says_how_it_ended(state: str, counts: dict[str, int], cod
     assert (output.OK, output.FAILED, output.USAGE, output.FINISHED_WITH_REJECTED_ROWS) == (0, 1, 2, 3)
 
 
+def test_an_undo_is_shown_with_what_was_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    """The counts, the first of the kept contacts by name, and where the rest is."""
+    counts = {"total": 9, "done": 9, "reversed": 6, "kept_edited": 2, "kept_colliding": 1, "left_lists": 4}
+    kept = [{"contact_id": "c1", "contact": {"email": "[b]@example.com"}, "message": "It was edited."}]
+    account.show_undo({**job("undone"), "undo": counts}, kept)
+    shown = capsys.readouterr().out
+    for text in ("6", "2", "1", "4", "c1 [b]@example.com: It was edited.", "/undo"):
+        assert text in shown
+    account.show_undo({**job("undone"), "undo": {**counts, "kept_edited": 0}}, kept)
+    assert "The rest is listed" not in capsys.readouterr().out
+
+
 def test_an_account_that_does_not_sum_is_noticed() -> None:
     """Cancelled rows were read but are in no total; everything else has to agree."""
     assert disagreeing([("a", job(created=5)), ("b", job(cancelled=4, invalid=1))]) == []
