@@ -53,6 +53,8 @@ class Expected:
     kept: dict[uuid.UUID, str]
     contested: bool
     """Two contacts want one identity back: who gets it is not the model's to say."""
+    met: Counter[str]
+    """What this undo has to tell apart, by how many contacts."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -189,7 +191,15 @@ class UndoWorld:
             # What the job made and somebody deleted is gone already.
             if contact in now or seen.before[contact] is not None
         }
-        return Expected(deleted, restored, kept, any(count > 1 for count in wanted.values()))
+        contested = any(count > 1 for count in wanted.values())
+        met = Counter(f"kept {reason}" for reason in kept.values())
+        met.update(deleted=len(deleted), restored=len(restored), interrupted=len(seen.interrupted))
+        met["exchanged"] = sum(
+            bool(identities(self._before(seen, contact)) & identities(now[other][0]))
+            for contact in restored
+            for other in restored - {contact}
+        )
+        return Expected(deleted, restored, kept, contested, met)
 
     def _before(self, seen: Seen, contact: uuid.UUID) -> dict[str, Any]:
         found = seen.before[contact]
