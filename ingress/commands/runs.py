@@ -255,7 +255,14 @@ async def _locked(connection: Pooled, job_id: uuid.UUID) -> Record:
     return row
 
 
+def _refuse_after_undo(job: Job) -> None:
+    """A further run would build on contacts that are gone; the database refuses it, too."""
+    if job.undo is not None:
+        raise RunRefused(problem="The import was undone, in part at least. Import its file again.")
+
+
 def _refuse_unless_healable(job: Job) -> None:
+    _refuse_after_undo(job)
     if job.state not in (JobState.COMPLETED, JobState.FAILED):
         raise RunRefused(problem=f"Rows can be corrected when the import has ended; it is {job.state.value}.")
     if job.options.get("mode") == "atomic":
@@ -294,6 +301,7 @@ async def commit(services: Services, principal: Principal, job_id: uuid.UUID) ->
 
 
 def _refuse_unless_committable(job: Job, ended_as: str | None) -> None:
+    _refuse_after_undo(job)
     if not job.is_dry_run:
         raise RunRefused(problem="Only a dry run can be committed; this import has written its contacts.")
     if not job.ended or (ended_as or job.state.value) != JobState.COMPLETED.value:

@@ -84,6 +84,8 @@ BEGIN
         IF NEW.state = 'undone' THEN
             details := jsonb_build_object('reversed', NEW.undo_reversed, 'kept_edited', NEW.undo_kept_edited,
                 'kept_colliding', NEW.undo_kept_colliding, 'left_lists', NEW.undo_left_lists);
+        ELSIF event = 'run_again' THEN
+            details := jsonb_build_object('kind', NEW.run_kind);
         ELSIF NEW.reason IS NOT NULL AND NEW.state IN ('failed', 'cancelled', 'completed') THEN
             details := jsonb_build_object('reason', NEW.reason);
         END IF;

@@ -193,7 +193,12 @@ class UndoWorld:
         }
         contested = any(count > 1 for count in wanted.values())
         met = Counter(f"kept {reason}" for reason in kept.values())
-        met.update(deleted=len(deleted), restored=len(restored), interrupted=len(seen.interrupted))
+        met.update(
+            deleted=len(deleted),
+            restored=len(restored),
+            interrupted=len(seen.interrupted),
+            contested=contested,
+        )
         met["exchanged"] = sum(
             bool(identities(self._before(seen, contact)) & identities(now[other][0]))
             for contact in restored

@@ -11,7 +11,7 @@ from sluice.contact import contact_id
 from sluice.outcome import Outcome
 from sluice.telemetry import Telemetry
 from tasks.undo.work import Undo
-from tests.integration.doors.api import Api, Tenant, apply_batch
+from tests.integration.doors.api import Api, Tenant, apply_batch, form
 
 V1 = "/v1/imports"
 FILE = b"Email\nann@example.com\nbob@example.com\n"
@@ -103,6 +103,22 @@ async def test_an_undo_is_asked_for_watched_and_listed(api: Api, tenant: Tenant)
         "kept_colliding": 0,
         "left_lists": 0,
     }
+
+
+async def test_what_was_undone_is_not_run_again(api: Api, tenant: Tenant) -> None:
+    """Neither by healing nor by a commit, not even where its undo has failed half-way."""
+    healed, committed = await imported(api, tenant), await tenant.import_id(FILE, dry_run="true")
+    await apply_batch(api, committed, [CREATED, CREATED])
+    undo = "UPDATE import_jobs SET state = 'undoing', undo_asked_at = now() WHERE id = $1"
+    for job_id in (healed, committed):
+        await api.database.execute(undo, job_id)
+        await api.database.execute("UPDATE import_jobs SET state = 'failed' WHERE id = $1", job_id)
+    file = form(("file", b"Email,_token\nann@example.com,1\n", "errors.csv"))
+    refused = [
+        await tenant.post(f"{V1}/{healed}/rows", data=file),
+        await tenant.post(f"{V1}/{committed}/commit"),
+    ]
+    assert [(each.status, "was undone" in each.message) for each in refused] == [(409, True)] * 2
 
 
 @pytest.mark.parametrize("state", ["cancelled", "failed", "completed"])
