@@ -73,7 +73,7 @@ def _read_rule(number: int, value: Any) -> ColumnRule:
     try:
         given = msgspec.convert(value, _Given)
     except msgspec.ValidationError as error:
-        raise RulesInvalid(problem=f"Rule {number} cannot be read: {error}.") from None
+        raise RulesInvalid(problem=f"Rule {number} cannot be read: {str(error)[:200]}.") from None
     if problem := _problem(given):
         raise RulesInvalid(problem=f"Rule {number} {problem}.")
     try:

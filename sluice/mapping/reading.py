@@ -171,17 +171,14 @@ class _Reader:
     def _read_emails(self, each: Input, values: list[str]) -> None:
         choice = self._choice(each, values, lambda text: type(parse_email(text)) is Email)
         for index, text in enumerate(values):
-            if choice is not None and (not text or _MARK in text):
+            several = choice is not None and _MARK in text
+            found = parse_email(text) if text and not several else None
+            if choice is not None and type(found) is not Email:
                 text = choice.best(index)
-            if not text:
-                continue
-            found = parse_email(text)
-            if type(found) is not Email and choice is not None:
-                text = choice.best(index)
-                found = parse_email(text)
+                found = parse_email(text) if text and _MARK not in text else None
             if type(found) is Email:
                 values[index] = found.key
-            else:
+            elif text:
                 self._reading.note(index, "email", "email_invalid", "Invalid email format", text)
         self._reading.columns["email"] = values
 
@@ -194,20 +191,17 @@ class _Reader:
             return type(found) is Phone and bool(found.e164)
 
         choice = self._choice(each, values, is_identity)
-        any_will_do = check == "off"
         numbers = [""] * len(values)
         for index, text in enumerate(values):
-            if choice is not None and (not text or _MARK in text):
-                text = choice.best(index, any_will_do)
-            if not text:
-                continue
-            found = parse_phone(text, region, check)
+            several = choice is not None and _MARK in text
+            found = parse_phone(text, region, check) if text and not several else None
             if choice is not None and not (type(found) is Phone and found.e164):
-                text = choice.best(index, any_will_do)
-                found = parse_phone(text, region, check)
+                text = choice.best(index, any_will_do=check == "off")
+                # Of several none is valid: read as one, their digits together might look like a number.
+                found = parse_phone(text, region, check) if text and _MARK not in text else None
             if type(found) is Phone:
                 numbers[index] = found.e164
-            else:
+            elif text:
                 self._reading.note(index, "phone", "phone_invalid", "Invalid phone number format", text)
         self._reading.columns["phone"] = values
         self._reading.columns["phone_formatted"] = numbers

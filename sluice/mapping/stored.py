@@ -75,12 +75,6 @@ class _Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     delimiter: str = ""
 
 
-class _Rich(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    fields: dict[str, str | _Source]
-    unmapped: Literal["custom", "drop"] = "custom"
-    ignored: list[str] = []
-
-
 def parse_json(text: str) -> Any:
     """JSON in which no object has a name twice. Raises MappingInvalid for that, ValueError for no JSON."""
     try:
@@ -133,30 +127,37 @@ def storable_bytes(value: Any) -> int:
 
 
 def _read_rich(value: Mapping[str, Any]) -> Mapped:
-    try:
-        rich = msgspec.convert(value, _Rich)
-    except msgspec.ValidationError as error:
-        raise MappingInvalid(problem=f"The mapping cannot be read: {error}.") from None
-    if len(rich.fields) > MAX_FIELDS:
+    fields, unmapped, ignored = value["fields"], value.get("unmapped", "custom"), value.get("ignored", [])
+    if unknown := value.keys() - {"fields", "unmapped", "ignored"}:
+        raise MappingInvalid(problem=f'A mapping has no "{shown(min(unknown))}"; it is {TAKES}.')
+    if unmapped not in ("custom", "drop"):
+        raise MappingInvalid(
+            problem=f'"unmapped" cannot be {shown(json.dumps(unmapped))}; use custom or drop.'
+        )
+    if not isinstance(ignored, list) or not all(isinstance(column, str) for column in ignored):
+        raise MappingInvalid(problem='"ignored" has to be a list of columns.')
+    if len(fields) > MAX_FIELDS:
         raise MappingInvalid(problem=f"The mapping names more than {MAX_FIELDS} fields.")
     sources: dict[str, FieldSource] = {}
-    for name, given in rich.fields.items():
+    for name, given in fields.items():
         field = named_field(name)
         if field in sources:
-            raise MappingInvalid(problem=f'The field "{field}" is mapped twice.')
-        sources[field] = _source(field, _Source(column=given) if isinstance(given, str) else given)
-    ignored = dict.fromkeys(rich.ignored, "")
-    for field, source in sources.items():
-        for column in source.columns:
+            raise MappingInvalid(problem=f'The field "{shown(field)}" is mapped twice.')
+        sources[field] = _source(field, given)
+        for column in sources[field].columns:
             if column in ignored:
-                raise MappingInvalid(problem=f'"{shown(column)}" is ignored and mapped to "{field}".')
+                raise MappingInvalid(problem=f'"{shown(column)}" is ignored and mapped to "{shown(field)}".')
     if ignored and not sources:
         raise MappingInvalid(problem="Columns are ignored, but no field is mapped. Map the fields too.")
-    return Mapped(ignored or None, list(sources.values()), rich.unmapped)
+    return Mapped(dict.fromkeys(ignored, "") or None, list(sources.values()), unmapped)
 
 
-def _source(field: str, given: _Source) -> FieldSource:
+def _source(field: str, value: Any) -> FieldSource:
     """One source, checked by itself and against its field."""
+    try:
+        given = msgspec.convert({"column": value} if isinstance(value, str) else value, _Source)
+    except msgspec.ValidationError as error:
+        raise MappingInvalid(problem=f'The source of "{field}" cannot be read: {str(error)[:200]}.') from None
     ways = [way for way in (given.column, given.columns, given.join, given.value) if way is not None]
     if len(ways) != 1:
         raise MappingInvalid(problem=f'"{field}" needs one of column, columns, join and value.')

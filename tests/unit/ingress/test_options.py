@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +21,8 @@ from ingress.commands.options import (
     require_columns,
 )
 from ingress.formats.inspect import inspect_head
-from sluice.errors import OptionInvalid, Refused
+from ingress.reading.job import StoredOptions, event_options
+from sluice.errors import FileHasNoColumn, MappingInvalid, OptionInvalid, Refused, RulesInvalid
 
 
 @pytest.mark.requirement("S0-003", "K-26")
@@ -99,6 +101,63 @@ def test_no_name_makes_a_refusal_long(mapping: dict[str, str | None] | None) -> 
         require_columns(head, FormOptions(mapping=mapping), V1_IMPORTS)
     assert "c" * 101 not in refused.value.message
     assert len(refused.value.message) < 800
+
+
+RICH = (
+    """{"fields": {"email": "Mail", "notes": {"join": ["A", "B"]}}, "unmapped": "drop", "ignored": ["C"]}"""
+)
+RULES = """[{"column": "A", "required": true}, {"field": "email", "pattern": "[a-z@.]+"}]"""
+
+
+def test_a_rich_mapping_and_rules_travel_with_the_job() -> None:
+    """What the form says is what every batch carries, by way of the job as it is stored."""
+    options = read_options({"mapping": RICH, "rules": RULES}, V1_IMPORTS)
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    asked = job_options(options, V1_IMPORTS, now)
+    assert asked.mapping == {"C": ""}
+    assert [(source.field, source.columns) for source in asked.sources] == [
+        ("email", ["Mail"]),
+        ("notes", ["A", "B"]),
+    ]
+    assert asked.unmapped == "drop"
+    assert [(rule.column, rule.field, rule.required, rule.pattern) for rule in asked.rules] == [
+        ("A", "", True, ""),
+        ("", "email", False, "[a-z@.]+"),
+    ]
+    stored = msgspec.json.decode(msgspec.json.encode(msgspec.to_builtins(asked)), type=StoredOptions)
+    assert event_options(stored, now) == asked
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "named"),
+    [
+        ({"mapping": '{"Mail": 1}'}, MappingInvalid, '"Mail"'),
+        ({"mapping": '{"Mail": "email", "Mail": "phone"}'}, MappingInvalid, "named twice"),
+        ({"mapping": '{"fields": {"shoe": "A"}}'}, MappingInvalid, '"shoe"'),
+        ({"rules": '[{"column": "A"}]'}, RulesInvalid, "demands nothing"),
+        ({"rules": "{}"}, OptionInvalid, "JSON array"),
+        ({"rules": "[" * 5000}, OptionInvalid, "JSON array"),
+    ],
+)
+def test_a_wrong_mapping_or_rule_is_refused_with_the_form(
+    fields: dict[str, str], error: type[Refused], named: str
+) -> None:
+    """Before any row is read, with 422 and a sentence."""
+    with pytest.raises(error, match=named) as refused:
+        read_options(fields, V1_IMPORTS)
+    assert refused.value.status == 422
+
+
+def test_mapping_and_rules_have_to_fit_the_file() -> None:
+    """What they say of columns is held against the header, and a mapped e-mail is an e-mail column."""
+    head = inspect_head(b"Mail,A,B,C\na@b.de,1,2,3\n", complete=True)
+    require_columns(head, read_options({"mapping": RICH, "rules": RULES}, V1_IMPORTS), V1_IMPORTS)
+    stray = read_options({"rules": '[{"column": "Shoe", "required": true}]'}, V1_IMPORTS)
+    with pytest.raises(RulesInvalid, match='"Shoe"'):
+        require_columns(head, stray, V1_IMPORTS)
+    without_email = read_options({"mapping": '{"fields": {"notes": "Mail"}}'}, V1_IMPORTS)
+    with pytest.raises(FileHasNoColumn):
+        require_columns(head, without_email, V1_IMPORTS)
 
 
 def test_the_contacts_door_speaks_of_its_own_field() -> None:

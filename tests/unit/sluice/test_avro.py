@@ -37,6 +37,27 @@ def test_every_event_survives_the_wire(topic: str, filled: bool) -> None:
     assert codec().decode(topic, EVENTS[topic], data) == event
 
 
+@pytest.mark.requirement("B-02")
+@pytest.mark.parametrize("topic", ["imports.rows-read.v1", "imports.rows-resolved.v1"])
+def test_a_message_from_before_sources_and_rules_is_read(topic: str) -> None:
+    """What waits in a topic while the roles are replaced has neither: it asks for nothing of the kind."""
+    older = json.loads(schema_text(topic))
+    (options,) = (each["type"] for each in older["fields"] if each["name"] == "options")
+    options["fields"] = [
+        each for each in options["fields"] if each["name"] not in ("sources", "unmapped", "rules")
+    ]
+    event = event_of(topic)
+    plain = to_avro(event)
+    for name in ("sources", "unmapped", "rules"):
+        del plain["options"][name]
+    body = io.BytesIO()
+    schema = fastavro.parse_schema(older)
+    fastavro.schemaless_writer(body, schema, plain)
+    read: Any = codec({77: schema}).decode(topic, EVENTS[topic], wire(77, body.getvalue()))
+    assert (read.options.sources, read.options.unmapped, read.options.rules) == ([], "custom", [])
+    assert read.options.mapping == event.options.mapping
+
+
 def wire(schema_id: int, body: bytes, magic: int = 0) -> bytes:
     return HEADER.pack(magic, schema_id) + body
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from sluice.events import RowFault
-from streams.batch import Batch
+from sluice.events import ColumnRule, FieldSource, RowFault
+from streams.batch import Batch, resolved
 from streams.steps.normalize import normalize
 from tests.unit.streams.batches import make_read, run_steps
 
@@ -146,3 +146,15 @@ def test_a_cleared_country_clears_what_was_kept_of_it() -> None:
         "custom_fields.country": "",
         "custom_fields.other_emails": "",
     }
+
+
+def test_mapping_and_rules_go_no_further() -> None:
+    """The sink has no use for them, and a message has an end."""
+    rules = [ColumnRule(column="Mail", required=True)]
+    batch = normalized(
+        ["Mail"], ["a@b.de"], sources=[FieldSource(field="email", columns=["Mail"])], rules=rules
+    )
+    sent = resolved(batch).options
+    assert batch.columns == {"email": ["a@b.de"]}
+    assert (sent.mapping, sent.sources, sent.rules) == (None, [], [])
+    assert sent.on_duplicate == batch.read.options.on_duplicate
