@@ -128,7 +128,8 @@ async def applied_batches(
 
 STORED = (
     "first_name, last_name, email, phone, phone_formatted, company, title, city, zip, country, "
-    "array_to_string(tags, ';') AS tags, notes, do_not_call"
+    "array_to_string(tags, ';') AS tags, notes, do_not_call, "
+    "custom_fields ->> 'other_emails' AS other_emails, custom_fields ->> 'other_phones' AS other_phones"
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hypothesis import strategies as st
@@ -41,17 +42,26 @@ def _spelt(number: str) -> st.SearchStrategy[str]:
     )
 
 
+def _several(values: Sequence[str]) -> st.SearchStrategy[str]:
+    """Two values in one cell, as Google joins them."""
+    return st.sampled_from([f"{one} ::: {other}" for one in values for other in values])
+
+
+_BAD_NUMBERS = ["555-CALL", "12345", "+1 212", "0000000000"]
+_BAD_EMAILS = ["no-at-sign", "two@@example.com", "trailing@example."]
 _phones = st.one_of(
     st.just(""),
     st.sampled_from(NUMBERS).flatmap(_spelt),
     st.sampled_from(NUMBERS).flatmap(_spelt),
-    st.sampled_from(["555-CALL", "12345", "+1 212", "0000000000"]),
+    st.sampled_from(_BAD_NUMBERS),
+    _several([*NUMBERS[:5], *_BAD_NUMBERS]),
 )
 _emails = st.one_of(
     st.just(""),
     st.sampled_from(EMAILS),
     st.sampled_from(EMAILS).map(str.upper),
-    st.sampled_from(["no-at-sign", "two@@example.com", "trailing@example."]),
+    st.sampled_from(_BAD_EMAILS),
+    _several([*EMAILS[:5], *_BAD_EMAILS]),
 )
 _cells = {
     "email": _emails,
@@ -62,7 +72,7 @@ _cells = {
     "title": st.sampled_from(["", "CEO"]),
     "city": st.sampled_from(["", "Oslo"]),
     "zip": st.sampled_from(["", "04001"]),
-    "tags": st.sampled_from(["", "vip", "new;vip", "a; b"]),
+    "tags": st.sampled_from(["", "vip", "new;vip", "a; b", "vip ::: c"]),
     "notes": st.sampled_from(["", "=1+1", "zero"]),
     "modified_at": st.sampled_from(
         ["", "2020-01-01T00:00:00Z", "2021-06-01T00:00:00Z", "2022-01-01T00:00:00Z"]

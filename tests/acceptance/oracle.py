@@ -6,7 +6,7 @@ and the order in which the organization's batches were applied.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -101,7 +101,7 @@ class Organization:
             return "no_identity"
         if any(not row.get(name) for name in options.required):
             return "invalid"
-        clean = _clean(row, options)
+        clean = read_row(row, options)
         if clean is None:
             return "invalid"
         phone = clean.get("phone_formatted", "")
@@ -179,7 +179,7 @@ def _applied(contact: dict[str, Any], row: dict[str, Any], policy: str) -> dict[
     return {name: value for name, value in result.items() if value or contact.get(name)}
 
 
-def _clean(row: dict[str, str], options: Options) -> dict[str, Any] | None:
+def read_row(row: dict[str, str], options: Options) -> dict[str, Any] | None:
     """The row's values in canonical form; None when one of them breaks its rule."""
     clean: dict[str, Any] = {}
     for name, text in row.items():
@@ -187,24 +187,48 @@ def _clean(row: dict[str, str], options: Options) -> dict[str, Any] | None:
             if options.blanks == "clear" and name != "modified_at":
                 clean[name] = ""
                 if name == "phone":
-                    clean["phone_formatted"] = ""
+                    clean |= {"phone_formatted": "", "other_phones": ""}
+                if name == "email":
+                    clean["other_emails"] = ""
         elif name == "email":
-            address = _email(text)
+            chosen, others = _chosen(text, [lambda one: _email(one) is not None])
+            address = _email(chosen)
             if address is None:
                 return None
-            clean["email"] = address
+            clean |= {"email": address, "other_emails": others}
         elif name == "phone":
-            number = _phone(text, options.phone_check)
-            if number is None or len(text) > 40:
+            # A number that can find somebody goes before one that is only kept.
+            tests = [
+                lambda one: bool(_phone(one, options.phone_check)),
+                lambda _: options.phone_check == "off",
+            ]
+            chosen, others = _chosen(text, tests)
+            number = _phone(chosen, options.phone_check)
+            if number is None or not chosen or len(chosen) > 40:
                 return None
-            clean |= {"phone": text, "phone_formatted": number}
+            clean |= {"phone": chosen, "phone_formatted": number, "other_phones": others}
         elif name == "tags":
-            clean["tags"] = ";".join(dict.fromkeys(tag.strip() for tag in text.split(";") if tag.strip()))
+            tags = text.replace(":::", ";").split(";")
+            clean["tags"] = ";".join(dict.fromkeys(tag.strip() for tag in tags if tag.strip()))
         elif name in ("first_name", "title", "city") and len(text) > 100:
             return None
         else:
             clean[name] = text
+    if options.blanks == "keep":
+        for name in ("other_emails", "other_phones"):
+            if not clean.get(name):
+                clean.pop(name, None)
     return clean
+
+
+def _chosen(text: str, tests: Sequence[Callable[[str], bool]]) -> tuple[str, str]:
+    """Of several values in a cell the first that passes the first test that any passes; and all others."""
+    values = [value.strip() for value in text.split(":::") if value.strip()]
+    for passes in tests:
+        for at, value in enumerate(values):
+            if passes(value):
+                return value, " ::: ".join(values[:at] + values[at + 1 :])
+    return (values[0] if len(values) == 1 else ""), ""
 
 
 @cache
