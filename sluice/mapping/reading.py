@@ -7,6 +7,7 @@ fault.
 Of several values that a row gives for its e-mail or phone, in one cell (joined by " ::: ") or in further
 columns of the same kind, the first that can be an identity is it. What is left stays: of the first column
 in `custom_fields.other_emails` or `.other_phones`, of a further column in the custom field of its own name.
+Of several full names the first is split, and the others are kept in `custom_fields.other_names`.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ MAX_TAG_LENGTH = 255
 OTHERS = {"email": f"{CUSTOM}other_emails", "phone": f"{CUSTOM}other_phones"}
 """Field of an identity to the custom field of its other values."""
 
+OTHER_NAMES = f"{CUSTOM}other_names"
 _COUNTRY_AS_GIVEN = f"{CUSTOM}country"
 
 
@@ -268,6 +270,13 @@ class _Reader:
         """A row's own first and last name win over the parts of its full name."""
         columns = self._reading.columns
         blank = [""] * len(full_names)
+        if _MARK in "".join(full_names):
+            # A directory entry has a name for every way to write it; the first is split.
+            cells = [_split(text) for text in full_names]
+            full_names = [cell[0] if cell else "" for cell in cells]
+            self._beside[OTHER_NAMES] = [SEVERAL.join(cell[1:]) for cell in cells]
+        elif self._options.blanks == "clear":
+            self._beside[OTHER_NAMES] = list(blank)
         parts = [split_name(text) if text else ("", "") for text in full_names]
         for position, name in enumerate(("first_name", "last_name")):
             given = columns.get(name, blank)

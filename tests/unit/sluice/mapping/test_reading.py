@@ -159,6 +159,16 @@ def test_tags_are_parted_and_other_texts_stay() -> None:
     assert found == {"email": "a@b.de", "tags": "* friends;* myContacts", "notes": "a ::: b"}
 
 
+def test_of_several_full_names_the_first_is_split() -> None:
+    """A directory writes a person's name in several ways; none of them gets lost."""
+    assert first(["Full name"], ["Barbara Jensen ::: Barbara J Jensen ::: Babs"]) == {
+        "first_name": "Barbara",
+        "last_name": "Jensen",
+        "custom_fields.other_names": "Barbara J Jensen ::: Babs",
+    }
+    assert "custom_fields.other_names" in read(["Full name"], ["Ann Lee"], blanks="clear").columns
+
+
 GOOGLE = [
     "First Name",
     "Labels",
