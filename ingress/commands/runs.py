@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from ingress.authentication import Principal
-from ingress.commands.acceptance import FORM_BYTES, look_at, with_late_encoding
+from ingress.commands.acceptance import FORM_BYTES, MAX_LINES_PER_ROW, look_at, with_late_encoding
 from ingress.commands.jobs import Job, job_of
 from ingress.commands.options import Profile, read_options
 from ingress.database import CommitUnknown, Pooled, Record, statements
@@ -152,7 +152,7 @@ class Healing:
             raise FileTooLarge(limit_megabytes=settings.max_file_size_mb)
         self._services.limits.upload(self._principal)
         async with self._acting() as connection:
-            job = job_of(await _locked(connection, self._job_id))
+            job = job_of(await _row(connection, "one_job", self._job_id))
             form = await connection.fetchval(_SQL["file_form"], self._job_id)
         _refuse_unless_healable(job)
         self._named = _Named(job, settings.max_rows_allowed)
@@ -182,6 +182,9 @@ class Healing:
         head = with_late_encoding(await look_at(upload.head, upload.head_is_all, options), upload, options)
         corrections = corrections_of(self._own, head.columns)
         stored = await self._upload.finish()
+        limit = self._services.settings.max_rows_allowed
+        if stored.line_ends > limit * MAX_LINES_PER_ROW:
+            raise FileHasTooManyRows(limit=limit)
         await self._read(stored, head, corrections, self._named)
         try:
             job = await self._begin_run(stored, head, corrections, self._named)
@@ -225,7 +228,7 @@ class Healing:
             "corrections": msgspec.to_builtins(corrections),
         }
         async with self._acting() as connection:
-            _refuse_unless_healable(job_of(await _locked(connection, self._job_id)))
+            _refuse_unless_healable(job_of(await _row(connection, "lock_job", self._job_id)))
             named.require_refused(await connection.fetch(_SQL["results_of"], self._job_id))
             row = await connection.fetchrow(
                 _SQL["begin_healing"],
@@ -248,8 +251,8 @@ async def _check_head(head: bytes) -> None:
     refuse_other_formats(head)
 
 
-async def _locked(connection: Pooled, job_id: uuid.UUID) -> Record:
-    row = await connection.fetchrow(_SQL["lock_job"], job_id)
+async def _row(connection: Pooled, statement: str, job_id: uuid.UUID) -> Record:
+    row = await connection.fetchrow(_SQL[statement], job_id)
     if row is None:
         raise NotFound(what="import")
     return row
@@ -286,18 +289,25 @@ async def commit(services: Services, principal: Principal, job_id: uuid.UUID) ->
     """
     principal.require("imports:run")
     async with services.database.acting_for(principal.organization_id, principal.user_id) as connection:
-        row = await _locked(connection, job_id)
-        job = job_of(row)
-        asked_before = job.run_kind is RunKind.COMMIT and (not job.ended or not job.is_dry_run)
-        if not asked_before:
-            _refuse_unless_committable(job, row["ended_as"])
-            begun = await connection.fetchrow(_SQL["begin_commit"], job_id, services.clock.now())
-            assert begun is not None
-            job = job_of(begun)
-    if not asked_before:
-        services.bell.ring(job.id, job.organization_id)
-        log.info("commit accepted", job_id=str(job.id), run=job.run)
+        if job := _under_way(await _row(connection, "one_job", job_id)):
+            return job
+        if job := _under_way(await _row(connection, "lock_job", job_id)):
+            return job
+        begun = await connection.fetchrow(_SQL["begin_commit"], job_id, services.clock.now())
+    assert begun is not None
+    job = job_of(begun)
+    services.bell.ring(job.id, job.organization_id)
+    log.info("commit accepted", job_id=str(job.id), run=job.run)
     return job
+
+
+def _under_way(row: Record) -> Job | None:
+    """The job, if its commit is on its way or has written. Raises RunRefused where it may not begin."""
+    job = job_of(row)
+    if job.run_kind is RunKind.COMMIT and (not job.ended or not job.is_dry_run):
+        return job
+    _refuse_unless_committable(job, row["ended_as"])
+    return None
 
 
 def _refuse_unless_committable(job: Job, ended_as: str | None) -> None:

@@ -1,8 +1,13 @@
 -- Further runs of a job: healing, and committing a dry run. The state decides whether there may be one, and the
 -- job's row is locked meanwhile: of two that ask at once one finds the job processing.
 
+-- one_job --
+-- Row security hides the jobs of others. Without the lock, which the sink holds while it judges: for minutes,
+-- where a dry run is large.
+SELECT * FROM import_jobs WHERE id = $1
+
 -- lock_job --
--- Row security hides the jobs of others.
+-- Only of a job that has ended: nobody holds that one for long.
 SELECT * FROM import_jobs WHERE id = $1 FOR NO KEY UPDATE
 
 -- file_form --

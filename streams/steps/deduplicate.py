@@ -106,6 +106,7 @@ class _Judge:
         self._times = batch.modified_at
         self._first_row_no = read.first_row_no
         self._prefix = contact_id_prefix(batch.job_id)
+        self._first_run = read.run == 1
         self._policy = OnDuplicate(read.options.on_duplicate)
         match_on = MatchOn(read.options.match_on)
         self._either = match_on is MatchOn.EITHER
@@ -196,11 +197,15 @@ class _Judge:
         return (Hint.NEW,)
 
     def _holder(self, key: bytes, own: bytes) -> bytes | None:
-        """Who holds an identity. What a repeat finds of this row itself, or of a later one, is nobody."""
+        """Who holds an identity. What a repeat finds of this row itself, or of a later one, is nobody.
+
+        In a further run later rows were there before: their contacts hold what they hold.
+        """
         entry = self._entries[key]
-        if entry is not None and entry.startswith(self._prefix) and entry[CONTACT] >= own:
-            return None
-        return entry
+        if entry is None or not entry.startswith(self._prefix):
+            return entry
+        found = entry[CONTACT]
+        return None if found == own or (found > own and self._first_run) else entry
 
     def _is_same(self, index: int, entry: bytes) -> bool:
         # A row with a time of its own may have to stamp the contact, so it is not settled by its content.

@@ -35,6 +35,7 @@ def make_read(
     faults: Iterable[RowFault] = (),
     excluded: Iterable[int] = (),
     lease_epoch: int = 1,
+    run: int = 1,
     applied_through: int = 0,
     **options: Any,
 ) -> RowsRead:
@@ -42,7 +43,7 @@ def make_read(
     return RowsRead(
         organization_id=ORGANIZATION,
         job_id=str(job),
-        run=1,
+        run=run,
         lease_epoch=lease_epoch,
         batch_no=batch_no,
         applied_through=applied_through,

@@ -89,6 +89,17 @@ def test_a_repeat_gives_the_hints_of_the_first_time() -> None:
     assert (again.hints, again.hinted, again.claims) == (first.hints, first.hinted, first.claims)
 
 
+def test_a_further_run_finds_what_later_rows_hold() -> None:
+    """A healed row comes after rows with higher numbers; what itself left behind is not held against it."""
+    table = Table()
+    hinted(table, ["b@b.de", "", "Ulm"], first_row_no=7)
+    healed = hinted(table, ["b@b.de", "", "Bonn"], ["c@b.de", "", ""], first_row_no=3, run=2, batch_no=2)
+    assert list(healed.hints) == [Hint.IS, Hint.NEW]
+    assert contacts_of(healed) == [[contact_id(JOB, 7)], []]
+    again = hinted(table, ["b@b.de", "", "Bonn"], ["c@b.de", "", ""], first_row_no=3, run=2, batch_no=2)
+    assert (again.hints, again.hinted) == (healed.hints, healed.hinted)
+
+
 def test_an_overwritten_phone_is_released() -> None:
     """The number that a contact gives up is free for the next."""
     table = Table()
