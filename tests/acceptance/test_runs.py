@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 import aiohttp
@@ -16,6 +16,15 @@ from sluice.topic_reads import read_since
 from sluice.topics import CONTACTS_IMPORTED
 from tests.acceptance.client import Tenant
 from tests.acceptance.conftest import Running
+from tests.integration.stack import LocalStack
+
+
+class HasStack(Protocol):
+    """Whatever runs a stack."""
+
+    @property
+    def stack(self) -> LocalStack: ...
+
 
 ENCODING = "cp1252"
 HEADER = "E-Mail;Vorname;Telefon;Ort\r\n"
@@ -59,7 +68,7 @@ async def send(tenant: Tenant, job_id: str, content: bytes) -> tuple[int, dict[s
         return answer.status, await answer.json()
 
 
-async def events_of(running: Running, job_id: str) -> Counter[str]:
+async def events_of(running: HasStack, job_id: str) -> Counter[str]:
     """How often each event of a job was published."""
     settings = running.stack.settings()
     codec = await load_codec(settings.schema_registry_url)
