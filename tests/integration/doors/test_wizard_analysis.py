@@ -137,10 +137,8 @@ async def test_a_file_can_be_analyzed_again_as_another_sheet(tenant: Tenant) -> 
     assert (await tenant.get(f"/api/preview?fileId={file.file_id}")).status == 404
 
 
-@pytest.mark.requirement(
-    *("S1-004", "S1-086", "S1-087", "S1-090", "S1-091", "S1-050", "S1-051", "S1-052", "S1-053", "S1-054"),
-    *("S1-055", "S1-056", "S1-057", "S1-020", "S1-021"),
-)
+@pytest.mark.requirement("S1-004", "S1-086", "S1-087", "S1-090", "S1-091", "S1-050", "S1-051", "S1-052")
+@pytest.mark.requirement("S1-053", "S1-054", "S1-055", "S1-056", "S1-057", "S1-020", "S1-021")
 async def test_a_mapping_is_applied_to_the_sample_and_judged(tenant: Tenant) -> None:
     """Rows keep their numbers, have the mapped fields alone, and tell faults in the document's words."""
     file = await mapped(tenant)

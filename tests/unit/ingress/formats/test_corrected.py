@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingress.commands.errors_file import errors_file
-from ingress.commands.row_sources import FileForm
 from ingress.commands.rows import RowResult
 from ingress.formats.corrected import (
     ADDED,
@@ -28,6 +27,7 @@ from ingress.formats.corrected import (
 )
 from ingress.formats.csv import CsvDialect
 from ingress.formats.inspect import inspect_head
+from ingress.formats.parts import PartFormat
 from ingress.formats.rows import Position, RowChunk
 from sluice.outcome import Outcome
 
@@ -183,7 +183,12 @@ async def test_an_errors_file_that_is_sent_back_says_what_it_said(
             yield RowResult(number, Outcome.INVALID, None, [], OWN, cells, number)
 
     encoding, delimiter = form
-    pieces = [piece async for piece in errors_file(JOB, FileForm(OWN, encoding, delimiter), rows())]
+    pieces = [
+        piece
+        async for piece in errors_file(
+            JOB, PartFormat(columns=list(OWN), encoding=encoding, delimiter=delimiter), rows()
+        )
+    ]
     data = b"".join(pieces)
     head = inspect_head(data, complete=True, delimiter=delimiter)
     assert head.dialect == CsvDialect(encoding, delimiter)
