@@ -284,11 +284,9 @@ async def ask(tenant: Tenant, row: Row, facts: Mapping[str, Any]) -> Answer:
     return await post(tenant, row.path, dict(row.body) if without_id else {**facts, **row.body})
 
 
-@pytest.mark.requirement(
-    *("S1-049", "S1-061", "S1-062", "S1-063", "S1-069", "S1-083", "S1-084", "S1-085", "S1-088", "S1-089"),
-    *("S1-095", "S1-096", "S1-100", "S1-101", "S1-114", "S1-116", "S1-118", "S1-119", "S1-120", "S1-121"),
-    *("T-06", "T-07", "K-20"),
-)
+@pytest.mark.requirement("S1-049", "S1-061", "S1-062", "S1-063", "S1-069", "S1-083", "S1-084", "S1-085")
+@pytest.mark.requirement("S1-088", "S1-089", "S1-095", "S1-096", "S1-100", "S1-101", "S1-114", "S1-116")
+@pytest.mark.requirement("S1-118", "S1-119", "S1-120", "S1-121", "T-06", "T-07", "K-20")
 @pytest.mark.parametrize("row", TABLE.values(), ids=TABLE.keys())
 async def test_each_error_row_of_s1(tenant: Tenant, row: Row) -> None:
     """The body has a message and a code, as S1-114 has it, and no word more."""
@@ -378,9 +376,7 @@ async def test_an_agent_may_not_import(api: Api) -> None:
     assert await agent.jobs() == 0
 
 
-@pytest.mark.requirement(
-    *("S1-066", "S1-070", "S1-085", "S1-092", "S1-097", "S1-107", "S1-115", "S1-122"),
-)
+@pytest.mark.requirement("S1-066", "S1-070", "S1-085", "S1-092", "S1-097", "S1-107", "S1-115", "S1-122")
 @pytest.mark.parametrize("route", ROUTES)
 async def test_without_its_database_each_route_fails_in_its_own_words(
     api: Api, stack: Servers, route: str
