@@ -85,11 +85,11 @@ class Opening:
             else:
                 # An outage begins it anew: what a store took of an object cannot be trusted to be all.
                 looked = await patiently(lambda: self._open(job, part, path, kind), self.telemetry)
-        _require_columns(looked.part, options)
         opened = msgspec.structs.replace(looked.part, sha256=facts.sha256)
         await patiently(
             lambda: self.leases.opened(job, opened, part.size_bytes, SOURCES.get(kind, "csv")), self.telemetry
         )
+        _require_columns(opened, options)
         return Looked(opened, looked.notes, looked.sheets)
 
     async def _fetch(self, part: Part, path: Path) -> _Facts:
