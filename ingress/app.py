@@ -19,7 +19,7 @@ from ingress.audit import Caller
 from ingress.authentication import Principal, bearer_token
 from ingress.commands.imports import Imports
 from ingress.commands.wizard import Wizard
-from ingress.doors import contacts_import, health, v1_imports, v1_undo, wizard
+from ingress.doors import contacts_import, health, mapping_templates, uploads, v1_imports, v1_undo, wizard
 from ingress.doors.errors import MethodUnknown, PathUnknown, Unexpected, error_response
 from ingress.doors.health import HEALTH, Health
 from ingress.doors.receiving import CALLER, IMPORTS, PRINCIPAL, SERVICES
@@ -63,6 +63,8 @@ def make_app(services: Services) -> web.Application:
             *v1_imports.routes(),
             *v1_undo.routes(),
             *wizard.routes(),
+            *uploads.routes(),
+            *mapping_templates.routes(),
         ]
     )
     return app

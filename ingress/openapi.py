@@ -3,100 +3,84 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import cache
 from html import escape
 from importlib.metadata import version
-from typing import Any
 
 from aiohttp import web
 
 from ingress.commands.options import CONTACTS_IMPORT, FormOptions
 from ingress.commands.runs import PROFILE
+from ingress.openapi_files import paths as paths_of_files
+from ingress.openapi_files import schemas as schemas_of_files
+from ingress.openapi_shapes import (
+    NUMBER,
+    TEXT,
+    TIME,
+    Json,
+    answers_of,
+    data_of,
+    form_of,
+    in_path,
+    in_query,
+    json_of,
+    object_of,
+    page_of,
+    ref,
+)
 from sluice.job import JobState, RunKind
 from sluice.outcome import Outcome
 
 PATH = "/v1/openapi.json"
 
-Json = dict[str, Any]
-
-_TEXT: Json = {"type": "string"}
-_MAYBE_TEXT: Json = {"type": ["string", "null"]}
-_NUMBER: Json = {"type": "integer", "minimum": 0}
-_TIME: Json = {"type": ["string", "null"], "format": "date-time"}
-_FILE: Json = {"type": "string", "contentMediaType": "text/csv", "description": "The CSV file."}
-
-REFUSALS: Mapping[int, str] = {
-    400: "No file, two files, or a body that was cut off.",
-    401: "No valid token.",
-    403: "The role does not allow it, or X-Organization-ID names another organization.",
-    404: "Not there, or not your organization's.",
-    409: "The import, or a row of it, is in a state that does not allow it.",
-    413: "The file is larger than MAX_FILE_SIZE_MB.",
-    415: "The content is not CSV, whatever the file is called.",
-    422: "An option, a column or the file's content that cannot be used.",
-    429: "Too many requests or imports; Retry-After says when to come back.",
-    503: "A service is away; Retry-After says when to come back. Nothing was taken in.",
-}
-"""Status to what it means; every one has the body of `Error`."""
-
-
-def _object(properties: Json, *, required: bool = True) -> Json:
-    return {
-        "type": "object",
-        "properties": properties,
-        **({"required": sorted(properties)} if required else {}),
-    }
-
-
-def _ref(name: str) -> Json:
-    return {"$ref": f"#/components/schemas/{name}"}
-
 
 def _schemas() -> Json:
-    counts = _object({outcome.value: _NUMBER for outcome in Outcome})
-    fault = _object({"field": _TEXT, "code": _TEXT, "message": _TEXT, "value": _TEXT})
+    counts = object_of({outcome.value: NUMBER for outcome in Outcome})
+    fault = object_of({"field": TEXT, "code": TEXT, "message": TEXT, "value": TEXT})
     error = {
-        "code": _TEXT,
-        "message": _TEXT,
-        "details": _object({name: {"type": ["string", "null"]} for name in ("field", "value", "constraint")}),
-        "timestamp": _TEXT,
-        "requestId": _TEXT,
+        "code": TEXT,
+        "message": TEXT,
+        "details": object_of(
+            {name: {"type": ["string", "null"]} for name in ("field", "value", "constraint")}
+        ),
+        "timestamp": TEXT,
+        "requestId": TEXT,
     }
     return {
-        "Error": _object({"error": _object(error)}),
-        "Job": _object(
+        "Error": object_of({"error": object_of(error)}),
+        "Job": object_of(
             {
                 "id": {"type": "string", "format": "uuid"},
                 "state": {"enum": [state.value for state in JobState]},
                 "reason": {"type": ["string", "null"]},
-                "run": {**_NUMBER, "description": "From 1; healing and committing are further runs."},
+                "run": {**NUMBER, "description": "From 1; healing and committing are further runs."},
                 "run_kind": {"enum": [kind.value for kind in RunKind]},
-                "rows_read": {**_NUMBER, "description": "Every row so far; the counts sum to it."},
-                "total_rows": {**_NUMBER, "description": "Rows decided and not cancelled."},
-                "processed_rows": {**_NUMBER, "description": "Rows that are decided or staged."},
+                "rows_read": {**NUMBER, "description": "Every row so far; the counts sum to it."},
+                "total_rows": {**NUMBER, "description": "Rows decided and not cancelled."},
+                "processed_rows": {**NUMBER, "description": "Rows that are decided or staged."},
                 "progress": {"type": "number", "description": "Percent of the file."},
-                "counts": _object({**counts["properties"], "pending": _NUMBER}),
-                "file": _object({"name": _TEXT, "bytes": _NUMBER, "sha256": _TEXT}),
+                "counts": object_of({**counts["properties"], "pending": NUMBER}),
+                "file": object_of({"name": TEXT, "bytes": NUMBER, "sha256": TEXT}),
                 "list_id": {"type": ["string", "null"]},
                 "options": {"type": "object"},
                 "rate_rows_per_second": {"type": "number"},
                 "eta_seconds": {"type": ["number", "null"]},
                 "cancel_requested": {"type": "boolean"},
                 "timings": {"type": "object"},
-                "created_at": _TIME,
-                "started_at": _TIME,
-                "completed_at": _TIME,
-                "created_by": _TEXT,
+                "created_at": TIME,
+                "started_at": TIME,
+                "completed_at": TIME,
+                "created_by": TEXT,
                 "undo": {
-                    **_object(
+                    **object_of(
                         {
                             "total": {"type": ["integer", "null"], "description": "Null until counted."},
-                            "done": {**_NUMBER, "description": "Contacts reversed or kept."},
-                            "reversed": _NUMBER,
-                            "kept_edited": {**_NUMBER, "description": "Edited or deleted since."},
-                            "kept_colliding": {**_NUMBER, "description": "Its identity has a new holder."},
-                            "left_lists": {**_NUMBER, "description": "Contacts taken off a list."},
+                            "done": {**NUMBER, "description": "Contacts reversed or kept."},
+                            "reversed": NUMBER,
+                            "kept_edited": {**NUMBER, "description": "Edited or deleted since."},
+                            "kept_colliding": {**NUMBER, "description": "Its identity has a new holder."},
+                            "left_lists": {**NUMBER, "description": "Contacts taken off a list."},
                         }
                     ),
                     "type": ["object", "null"],
@@ -104,11 +88,11 @@ def _schemas() -> Json:
                 },
             }
         ),
-        "KeptContact": _object(
+        "KeptContact": object_of(
             {
                 "contact_id": {"type": "string", "format": "uuid"},
                 "reason": {"enum": ["edited", "deleted", "colliding"]},
-                "message": _TEXT,
+                "message": TEXT,
                 "held_by": {
                     "type": ["string", "null"],
                     "description": "Who holds an identity that the contact had before.",
@@ -116,18 +100,18 @@ def _schemas() -> Json:
                 "contact": {"type": "object", "description": "Its name, e-mail and phone as they are now."},
             }
         ),
-        "HistoryEvent": _object(
+        "HistoryEvent": object_of(
             {
-                "event": {**_TEXT, "description": "accepted, started, paused, completed, undo_asked, …"},
-                "run": _NUMBER,
+                "event": {**TEXT, "description": "accepted, started, paused, completed, undo_asked, …"},
+                "run": NUMBER,
                 "at": {"type": "string", "format": "date-time"},
                 "user_id": {"type": ["string", "null"], "description": "Null where a worker did it."},
                 "details": {"type": "object"},
             }
         ),
-        "Row": _object(
+        "Row": object_of(
             {
-                "row_no": _NUMBER,
+                "row_no": NUMBER,
                 "source_line": {"type": ["integer", "null"]},
                 "outcome": {"enum": [*(outcome.value for outcome in Outcome), "pending"]},
                 "contact_id": {"type": ["string", "null"]},
@@ -136,83 +120,54 @@ def _schemas() -> Json:
                     "type": ["object", "null"],
                     "description": "The cells by the source's own columns; null when the source is gone.",
                 },
-                "run": {**_NUMBER, "description": "The run that decided it; source_line is in its file."},
+                "run": {**NUMBER, "description": "The run that decided it; source_line is in its file."},
                 "changes": {
                     "type": ["object", "null"],
                     "description": "Of a dry run's updates: field to its value before and after, cut short.",
-                    "additionalProperties": _object(
+                    "additionalProperties": object_of(
                         {name: {"type": ["string", "null"]} for name in ("from", "to")}
                     ),
                 },
-                "surplus": {"type": "array", "items": _TEXT},
+                "surplus": {"type": "array", "items": TEXT},
             }
         ),
-        "ContactsImported": _object(
+        "ContactsImported": object_of(
             {
                 "success": {"type": "boolean"},
                 "status": {"enum": [state.value for state in JobState]},
                 "jobId": {"type": "string", "format": "uuid"},
-                "created": _NUMBER,
-                "updated": _NUMBER,
-                "skipped": _NUMBER,
-                "failed": _NUMBER,
-                "total": _NUMBER,
+                "created": NUMBER,
+                "updated": NUMBER,
+                "skipped": NUMBER,
+                "failed": NUMBER,
+                "total": NUMBER,
                 "errors": {
                     "type": "array",
                     "maxItems": 1000,
-                    "items": _object(
+                    "items": object_of(
                         {
-                            "row": {**_NUMBER, "description": "From 1 behind the header."},
+                            "row": {**NUMBER, "description": "From 1 behind the header."},
                             "line": {"type": ["integer", "null"], "description": "The source's line."},
-                            "field": _TEXT,
-                            "code": _TEXT,
-                            "message": _TEXT,
+                            "field": TEXT,
+                            "code": TEXT,
+                            "message": TEXT,
                         }
                     ),
                 },
                 "errorsUrl": {"type": ["string", "null"]},
-                "processingTimeMs": _NUMBER,
+                "processingTimeMs": NUMBER,
                 "outcomes": counts,
             }
         ),
     }
 
 
-def _answers(status: int, schema: Json, *refused: int) -> Json:
-    answers: Json = {
-        str(status): {"description": "Done.", "content": {"application/json": {"schema": schema}}}
-    }
-    for code in (*refused, 401, 429, 503):
-        answers[str(code)] = {
-            "description": REFUSALS[code],
-            "content": {"application/json": {"schema": _ref("Error")}},
-        }
-    return answers
-
-
-def _data(schema: Json) -> Json:
-    return _object({"data": schema})
-
-
-def _page(schema: Json) -> Json:
-    cursor = _object({"next_cursor": {"type": ["string", "null"]}})
-    return _object({"data": {"type": "array", "items": schema}, "pagination": cursor})
-
-
-def _query(name: str, description: str, schema: Json | None = None) -> Json:
-    return {"name": name, "in": "query", "description": description, "schema": schema or _TEXT}
-
-
-def _in_path(name: str, description: str) -> Json:
-    return {"name": name, "in": "path", "required": True, "description": description, "schema": _TEXT}
-
-
-def _form(properties: Json) -> Json:
-    form = {**_object({"file": _FILE, **properties}, required=False), "required": ["file"]}
-    return {
-        "required": True,
-        "content": {"multipart/form-data": {"schema": {**form, "additionalProperties": False}}},
-    }
+def _file_or_upload(options: Json) -> Json:
+    """The form with the file, or its options as JSON with the id of an uploaded one."""
+    body = form_of(options)
+    upload = {**object_of({"fileId": TEXT, **options}, required=False), "required": ["fileId"]}
+    body["content"].update(json_of(upload)["content"])
+    return body
 
 
 def _paths() -> Json:
@@ -221,37 +176,37 @@ def _paths() -> Json:
         name: {"enum": list(CONTACTS_IMPORT.choices[name]), "default": "skip"}
         for name in CONTACTS_IMPORT.fields
     }
-    job = _in_path("job_id", "The import's id.")
+    job = in_path("job_id", "The import's id.")
     paging = [
-        _query("cursor", "next_cursor of the page before."),
-        _query("limit", "50 if missing; at most 100 imports or 500 rows."),
+        in_query("cursor", "next_cursor of the page before."),
+        in_query("limit", "50 if missing; at most 100 imports or 500 rows."),
     ]
     taking = (400, 403, 413, 415, 422)
-    imported = _answers(200, _ref("ContactsImported"), *taking)
+    imported = answers_of(200, ref("ContactsImported"), *taking)
     imported["202"] = {**imported["200"], "description": "Not finished yet: the same shape, counts so far."}
-    errors = _answers(200, _TEXT, 404)
-    errors["200"]["content"] = {"text/csv": {"schema": _TEXT}}
+    errors = answers_of(200, TEXT, 404)
+    errors["200"]["content"] = {"text/csv": {"schema": TEXT}}
     return {
         "/api/contacts/import": {
             "post": {
                 "operationId": "importContacts",
                 "summary": "Import a file and wait for the result.",
-                "requestBody": _form(choices),
+                "requestBody": form_of(choices),
                 "responses": imported,
             }
         },
         "/v1/imports": {
             "post": {
                 "operationId": "createImport",
-                "summary": "Import a file; answers at once with the job.",
-                "requestBody": _form(options),
-                "responses": _answers(202, _data(_ref("Job")), *taking),
+                "summary": "Import a file, or one that was uploaded before; answers at once with the job.",
+                "requestBody": _file_or_upload(options),
+                "responses": answers_of(202, data_of(ref("Job")), 404, 409, *taking),
             },
             "get": {
                 "operationId": "listImports",
                 "summary": "The organization's imports, newest first.",
-                "parameters": [*paging, _query("state", "Only jobs in this state.")],
-                "responses": _answers(200, _page(_ref("Job")), 422),
+                "parameters": [*paging, in_query("state", "Only jobs in this state.")],
+                "responses": answers_of(200, page_of(ref("Job")), 422),
             },
         },
         "/v1/imports/{job_id}": {
@@ -259,22 +214,22 @@ def _paths() -> Json:
                 "operationId": "getImport",
                 "summary": "One import: state, counts by outcome, rate, time left.",
                 "parameters": [job],
-                "responses": _answers(200, _data(_ref("Job")), 404),
+                "responses": answers_of(200, data_of(ref("Job")), 404),
             }
         },
         "/v1/imports/{job_id}/rows": {
             "get": {
                 "operationId": "listRows",
                 "summary": "What became of the rows, in order.",
-                "parameters": [job, *paging, _query("outcome", "Only rows with this outcome.")],
-                "responses": _answers(200, _page(_ref("Row")), 404, 422),
+                "parameters": [job, *paging, in_query("outcome", "Only rows with this outcome.")],
+                "responses": answers_of(200, page_of(ref("Row")), 404, 422),
             },
             "post": {
                 "operationId": "healRows",
                 "summary": "Send the errors file again, corrected: its rows run again under their numbers.",
                 "parameters": [job],
-                "requestBody": _form({name: options[name] for name in PROFILE.fields}),
-                "responses": _answers(202, _data(_ref("Job")), 400, 403, 404, 409, 413, 415, 422),
+                "requestBody": form_of({name: options[name] for name in PROFILE.fields}),
+                "responses": answers_of(202, data_of(ref("Job")), 400, 403, 404, 409, 413, 415, 422),
             },
         },
         "/v1/imports/{job_id}/commit": {
@@ -283,7 +238,7 @@ def _paths() -> Json:
                 "summary": "Write a dry run, if every row still ends as it was foretold.",
                 "parameters": [job],
                 "responses": {
-                    **_answers(200, _data(_ref("Job")), 403, 404, 409),
+                    **answers_of(200, data_of(ref("Job")), 403, 404, 409),
                     "202": {"description": "Not finished yet; the job's state tells the end."},
                 },
             }
@@ -292,8 +247,8 @@ def _paths() -> Json:
             "get": {
                 "operationId": "getRow",
                 "summary": "Where one row went.",
-                "parameters": [job, _in_path("row_no", "From 1 behind the header.")],
-                "responses": _answers(200, _data(_ref("Row")), 404),
+                "parameters": [job, in_path("row_no", "From 1 behind the header.")],
+                "responses": answers_of(200, data_of(ref("Row")), 404),
             }
         },
         "/v1/imports/{job_id}/errors.csv": {
@@ -310,7 +265,7 @@ def _paths() -> Json:
                 "summary": "End an import; rows that are written stay.",
                 "parameters": [job],
                 "responses": {
-                    **_answers(202, _data(_ref("Job")), 403, 404, 409),
+                    **answers_of(202, data_of(ref("Job")), 403, 404, 409),
                     "200": {"description": "It was cancelled before."},
                 },
             }
@@ -320,7 +275,7 @@ def _paths() -> Json:
                 "operationId": "pauseImport",
                 "summary": "Read no more of an import until it is resumed; what was read is still applied.",
                 "parameters": [job],
-                "responses": _answers(200, _data(_ref("Job")), 403, 404, 409),
+                "responses": answers_of(200, data_of(ref("Job")), 403, 404, 409),
             }
         },
         "/v1/imports/{job_id}/resume": {
@@ -328,7 +283,7 @@ def _paths() -> Json:
                 "operationId": "resumeImport",
                 "summary": "Let a paused import go on where it stopped.",
                 "parameters": [job],
-                "responses": _answers(200, _data(_ref("Job")), 403, 404, 409),
+                "responses": answers_of(200, data_of(ref("Job")), 403, 404, 409),
             }
         },
         "/v1/imports/{job_id}/undo": {
@@ -337,7 +292,7 @@ def _paths() -> Json:
                 "summary": "Take an ended import back, in the background; what was edited since is kept.",
                 "parameters": [job],
                 "responses": {
-                    **_answers(202, _data(_ref("Job")), 403, 404, 409),
+                    **answers_of(202, data_of(ref("Job")), 403, 404, 409),
                     "200": {"description": "It is undone: the import had written nothing."},
                 },
             },
@@ -345,7 +300,7 @@ def _paths() -> Json:
                 "operationId": "listKeptContacts",
                 "summary": "The contacts that an undo left as they are, and why.",
                 "parameters": [job, *paging],
-                "responses": _answers(200, _page(_ref("KeptContact")), 404, 422),
+                "responses": answers_of(200, page_of(ref("KeptContact")), 404, 422),
             },
         },
         "/v1/imports/{job_id}/history": {
@@ -353,7 +308,7 @@ def _paths() -> Json:
                 "operationId": "listHistory",
                 "summary": "What happened to an import, in order.",
                 "parameters": [job, *paging],
-                "responses": _answers(200, _page(_ref("HistoryEvent")), 404, 422),
+                "responses": answers_of(200, page_of(ref("HistoryEvent")), 404, 422),
             }
         },
     }
@@ -370,9 +325,9 @@ def document() -> Json:
             "description": "Contact data in, clean contacts out, every row accounted for.",
         },
         "security": [{"token": []}],
-        "paths": _paths(),
+        "paths": {**_paths(), **paths_of_files()},
         "components": {
-            "schemas": _schemas(),
+            "schemas": {**_schemas(), **schemas_of_files()},
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
         },
     }
@@ -433,7 +388,9 @@ def _inputs(operation: Json) -> Iterator[tuple[str, str, str]]:
     for parameter in operation.get("parameters", ()):
         yield parameter["name"], parameter["in"], parameter["description"]
     if body := operation.get("requestBody"):
-        for name, schema in body["content"]["multipart/form-data"]["schema"]["properties"].items():
+        kind, content = next(iter(body["content"].items()))
+        for name, schema in content["schema"]["properties"].items():
             choices = ", ".join(map(str, schema.get("enum", ())))
             default = f" Default: {schema['default']}." if schema.get("default") not in (None, []) else ""
-            yield name, "form", f"{schema.get('description', '')} {choices}{default}".strip()
+            where = "JSON" if kind == "application/json" else "form"
+            yield name, where, f"{schema.get('description', '')} {choices}{default}".strip()

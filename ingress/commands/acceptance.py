@@ -14,6 +14,7 @@ import structlog
 
 from ingress.authentication import Principal
 from ingress.commands.jobs import Job, job_of
+from ingress.commands.mappings import remember
 from ingress.commands.options import (
     FormOptions,
     Profile,
@@ -54,13 +55,14 @@ class Incoming:
     """A file that is stored and was looked at, and what the form asks for.
 
     `format` is `import_parts.format`: what the head of delimited text tells, of others that they wait to be
-    opened.
+    opened. `columns` are known of delimited text alone.
     """
 
     filename: str
     stored: StoredFile
     format: Mapping[str, object]
     options: FormOptions
+    columns: Sequence[str] = ()
 
 
 class Acceptance:
@@ -112,16 +114,17 @@ class Acceptance:
         """Make the job. Raises what refuses the options, the file, or the organization's next import."""
         assert self._upload is not None, "take_file() comes first"
         options = read_options(self.fields, self._profile)
+        columns: Sequence[str] = ()
         if self._is_text(self._upload.head):
             head = await self._text_head(self._upload, options)
             stored = await self._upload.finish()
             await self._refuse_too_many_rows(stored, head)
-            form = _format(head)
+            form, columns = _format(head), head.columns
         else:
             stored = await self._upload.finish()
             form = unopened(asked_of(options), self._profile.needs_columns)
         try:
-            job = await self._make_job(Incoming(self._filename, stored, form, options))
+            job = await self._make_job(Incoming(self._filename, stored, form, options, columns))
         except (CommitUnknown, asyncio.CancelledError):
             # There may be a job that reads the object: if not, the sweeper finds it.
             self._upload = None
@@ -157,7 +160,7 @@ class Acceptance:
 
     async def _inspect(self, head: bytes, complete: bool, options: FormOptions) -> SourceHead:
         source = await look_at(head, complete, options)
-        require_columns(source, options, self._profile)
+        require_columns(source.columns, options, self._profile)
         return source
 
     async def _refuse_too_many_rows(self, stored: StoredFile, head: SourceHead) -> None:
@@ -183,7 +186,9 @@ class Acceptance:
         options, stored, now = incoming.options, incoming.stored, self._services.clock.now()
         async with self._acting() as connection:
             await refuse_another_import(connection, self._principal, now, lock=True)
-            await refuse_foreign_list(connection, options)
+            await refuse_foreign_list(connection, options, self._profile)
+            if options.mapping is not None and (columns := incoming.columns):
+                await remember(connection, self._principal, columns, self.fields["mapping"], now)
             row = await connection.fetchrow(
                 _SQL["make_job"],
                 new_job_id(),
@@ -243,10 +248,11 @@ async def refuse_another_import(
     check_imports(principal.tier, row["made"], row["oldest"], now)
 
 
-async def refuse_foreign_list(connection: Pooled, options: FormOptions) -> None:
+async def refuse_foreign_list(connection: Pooled, options: FormOptions, profile: Profile) -> None:
     """Raise OptionInvalid for a list that the organization does not have."""
     if options.list_id and not await connection.fetchval(_SQL["own_list"], options.list_id):
-        raise OptionInvalid(field="list_id", value=options.list_id, allowed="a list of your organization")
+        named = next(name for name, option in profile.fields.items() if option == "list_id")
+        raise OptionInvalid(field=named, value=options.list_id, allowed="a list of your organization")
 
 
 def unopened(asked: Asked, needs: Sequence[str] = ()) -> dict[str, object]:

@@ -21,7 +21,6 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from ingress.formats.inspect import SourceHead
 from ingress.formats.opening import Asked
 from sluice.errors import FileHasNoColumn, OptionInvalid, Refused
 from sluice.events import ColumnRule, ImportOptions
@@ -232,7 +231,8 @@ V1_IMPORTS = Profile(
 WIZARD = Profile(
     door="s1",
     fields={"excludedRows": "exclude_rows", "mapping": "mapping", "rules": "rules"},
-    needs_columns=("email",),
+    # A file that is mapped without an e-mail is imported as it is mapped: every row says what it lacks.
+    needs_columns=(),
     required=("email", "first_name"),
     defaults={"phone_check": "lenient"},
 )
@@ -294,14 +294,14 @@ def _invalid(error: ValidationError, given: Mapping[str, Any], names: Mapping[st
     return OptionInvalid(field=names[option], value=str(given[option])[:100], allowed=allowed)
 
 
-def require_columns(head: SourceHead, options: FormOptions, profile: Profile) -> None:
+def require_columns(columns: Sequence[str], options: FormOptions, profile: Profile) -> None:
     """Raise FileHasNoColumn without a column that the door needs, and MappingInvalid or RulesInvalid for what
     the caller says of columns that are not there."""
-    plan = plan_of(head.columns, options.mapping or stored.Mapped())
-    column_rules.refuse_unknown_columns(options.rules, head.columns)
-    if not any(name in plan.fields for name in profile.needs_columns):
-        columns = ", ".join(shown(name) for name in head.columns[:20])
-        raise FileHasNoColumn(field=" or ".join(profile.needs_columns), columns=columns)
+    plan = plan_of(columns, options.mapping or stored.Mapped())
+    column_rules.refuse_unknown_columns(options.rules, columns)
+    if profile.needs_columns and not any(name in plan.fields for name in profile.needs_columns):
+        known = ", ".join(shown(name) for name in columns[:20])
+        raise FileHasNoColumn(field=" or ".join(profile.needs_columns), columns=known)
 
 
 def job_options(options: FormOptions, profile: Profile, created_at: datetime) -> ImportOptions:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -18,14 +18,24 @@ import structlog
 from ingress.authentication import Principal
 from ingress.commands.acceptance import refuse_another_import, refuse_foreign_list, storable_name, unopened
 from ingress.commands.jobs import Job, job_of
-from ingress.commands.options import FormOptions, Profile, asked_of, stored_options
+from ingress.commands.mappings import remember
+from ingress.commands.options import (
+    V1_IMPORTS,
+    FormOptions,
+    Profile,
+    asked_of,
+    read_options,
+    require_columns,
+    stored_options,
+)
 from ingress.database import Pooled, Record, statements
 from ingress.formats.opening import Asked
 from ingress.services import Services
+from ingress.state import analysis_key, mapping_key, progress_key
 from ingress.store import Stored
 from ingress.uploads import object_key
-from sluice.errors import FileRefused, FileTooLarge, NotFound, SourceChanged, TransitionRefused
-from sluice.job import JobState, new_job_id
+from sluice.errors import FileRefused, FileTooLarge, NotFound, SourceChanged, TransitionRefused, Unavailable
+from sluice.job import JobState, new_job_id, transition
 
 UPLOAD_SECONDS = 3600
 """How long an upload URL holds (S1-065)."""
@@ -153,18 +163,27 @@ class Uploads:
         upload: Upload,
         options: FormOptions,
         profile: Profile,
+        *,
         stored: Stored | None = None,
+        chosen: Any = None,
     ) -> Job:
         """Send the file off to be imported; with `stored` it is opened anew, as the options say.
 
+        `chosen` is the options' mapping as the caller wrote it: it is remembered for files like this one.
         Raises PermissionDenied, RateLimited, OptionInvalid for a list that is not there, TransitionRefused
-        when the file is not waiting for it (any more).
+        when the file is not waiting for it (any more), and what refuses a mapping of its columns.
         """
         principal.require("imports:run")
         now = self._services.clock.now()
         async with self._acting(principal) as connection:
             await refuse_another_import(connection, principal, now, lock=True)
-            await refuse_foreign_list(connection, options)
+            await refuse_foreign_list(connection, options, profile)
+            if stored is None:
+                form = await connection.fetchval(_SQL["part_form"], upload.job.id)
+                columns = msgspec.json.decode(form)["columns"] if form else ()
+                require_columns(columns, options, profile)
+                if chosen is not None:
+                    await remember(connection, principal, columns, chosen, now)
             row = await connection.fetchrow(
                 _SQL["begin_import"],
                 upload.job.id,
@@ -185,6 +204,37 @@ class Uploads:
         self._services.bell.ring(job.id, job.organization_id)
         log.info("import accepted", job_id=str(job.id), bytes=job.file_bytes, door=job.door)
         return job
+
+    async def run(self, principal: Principal, file_id: object, fields: Mapping[str, Any]) -> Job:
+        """Import an uploaded file of the organization with the options of the canonical door.
+
+        One that was analyzed is imported as it was opened, under the mapping that was chosen for it unless
+        the options have one; any other, or one that is to be opened in another way, is opened first.
+        Raises NotFound, what refuses the options, and what `arrived` and `begin_import` raise.
+        """
+        upload = await self.of_organization(principal, job_id_of(file_id))
+        job, state = upload.job, self._services.state
+        asked = dict(fields)
+        is_opened = job.state is JobState.AWAITING_MAPPING
+        if is_opened and asked.get("mapping") is None:
+            mapped = await state.get(job.organization_id, mapping_key(job.id))
+            asked |= {name: mapped[name] for name in ("mapping", "rules") if mapped and name in mapped}
+        options = read_options(asked, V1_IMPORTS)
+        stored = None
+        if not is_opened or asked_of(options) != Asked():
+            transition(job.state, JobState.PENDING)
+            stored = await self.arrived(upload)
+        begun = await self.begin_import(
+            principal, upload, options, V1_IMPORTS, stored=stored, chosen=asked.get("mapping")
+        )
+        await self.forget(begun)
+        return begun
+
+    async def forget(self, job: Job) -> None:
+        """Remove what was kept of a file that is being imported; where it cannot be reached it expires."""
+        with suppress(Unavailable):
+            for key in (analysis_key, mapping_key, progress_key):
+                await self._services.state.delete(job.organization_id, key(job.id))
 
     async def _find(self, principal: Principal, statement: str, *arguments: Any) -> Upload:
         async with self._acting(principal) as connection:

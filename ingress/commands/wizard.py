@@ -13,7 +13,6 @@ State lives for an hour under S1's keys and is gone once the import has begun: f
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import PurePath
 from typing import Any
 
@@ -26,7 +25,7 @@ from ingress.commands.uploaded import FILE_ID, Announced, Upload, Uploads, job_i
 from ingress.formats.opening import Asked
 from ingress.services import Services
 from ingress.state import analysis_key, mapping_key, progress_key
-from sluice.errors import FileRefused, NotFound, Refused, TransitionRefused, Unavailable
+from sluice.errors import FileRefused, NotFound, Refused, TransitionRefused
 from sluice.job import JobState, transition
 from sluice.mapping.column_rules import refuse_unknown_columns
 
@@ -174,7 +173,8 @@ class Wizard:
             raise UploadUnknown
         if transition(upload.job.state, JobState.ANALYZING) is upload.job.state:
             return
-        await self._forget(upload.job, analysis_key, mapping_key)
+        for key in (analysis_key, mapping_key):
+            await self._services.state.delete(upload.job.organization_id, key(upload.job.id))
         try:
             stored = await self._uploads.arrived(upload)
         except FileRefused as refusal:
@@ -190,7 +190,8 @@ class Wizard:
 
         Raises AnalysisUnknown, ResultsGone.
         """
-        job = (await self._own(principal, file_id, AnalysisUnknown())).job
+        upload = await self._own(principal, file_id, AnalysisUnknown())
+        job = upload.job
         progress = await self._services.state.get(job.organization_id, progress_key(job.id))
         if progress is None:
             raise AnalysisUnknown
@@ -201,7 +202,7 @@ class Wizard:
             summary = await self._services.state.get(job.organization_id, analysis_key(job.id))
             if summary is None:
                 raise ResultsGone
-            return {"status": status, "summary": _shown(summary)}
+            return {"status": status, "summary": {**_shown(summary), "s3Key": upload.key}}
         return {"status": status, "progress": {"total": None, **progress}}
 
     async def map_columns(self, principal: Principal, file_id: object, asked: Mapping[str, object]) -> None:
@@ -251,14 +252,15 @@ class Wizard:
                 raise NotMapped
             options = read_options({**_asked(chosen), "excludedRows": excluded}, WIZARD)
             try:
-                job = await self._uploads.begin_import(principal, upload, options, WIZARD)
+                job = await self._uploads.begin_import(
+                    principal, upload, options, WIZARD, chosen=chosen["mapping"]
+                )
             except TransitionRefused:
                 # Another request was quicker: there is one import to wait for.
                 job = (await self._own(principal, file_id, NotMapped())).job
                 if job.state not in RUNNING:
                     raise NotMapped from None
-            with suppress(Unavailable):  # Then it expires: the import has begun.
-                await self._forget(job, analysis_key, mapping_key, progress_key)
+            await self._uploads.forget(job)
         return await self._imports.wait(principal, job, self._services.settings.import_wait_seconds)
 
     async def _own(self, principal: Principal, file_id: object, unknown: Refused) -> Upload:
@@ -269,10 +271,6 @@ class Wizard:
 
     async def _tell(self, job: Job, progress: Mapping[str, Any]) -> None:
         await self._services.state.set(job.organization_id, progress_key(job.id), progress)
-
-    async def _forget(self, job: Job, *keys: Any) -> None:
-        for key in keys:
-            await self._services.state.delete(job.organization_id, key(job.id))
 
 
 def extension_of(filename: str) -> str:

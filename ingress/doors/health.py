@@ -62,8 +62,9 @@ class Health:
         )
         if not self._services.bell.tried:
             queue = STARTING
-        # Wizards keep their state in PostgreSQL; `redis` is S4's name for the place (K-41).
-        return {"database": database, "redis": database, "s3": store, "queue": queue}
+        # `redis` is S4's name for the place where the wizard keeps its state (K-41).
+        state = store if self._services.settings.state_backend == "objects" else database
+        return {"database": database, "redis": state, "s3": store, "queue": queue}
 
 
 def _summary(states: Mapping[str, str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from typing import Any
 
 import msgspec
@@ -53,7 +54,7 @@ async def receive(request: web.Request, profile: Profile) -> Job:
     """Take in one file by this door's profile; its job. Whatever refuses it leaves nothing behind."""
     acceptance = request.app[IMPORTS].acceptance(request[PRINCIPAL], profile)
     job = await take_in(request, acceptance)
-    record(request, "import_started", job, door=profile.door)
+    record(request, "import_started", job.id, door=profile.door)
     return job
 
 
@@ -76,7 +77,7 @@ async def take_in(request: web.Request, acceptance: Acceptance | Healing) -> Job
         raise
 
 
-def record(request: web.Request, action: str, job: Job, **details: str) -> None:
+def record(request: web.Request, action: str, job_id: uuid.UUID, **details: str) -> None:
     """Write down in the audit log what was done to an import."""
     principal = request[PRINCIPAL]
     request.app[SERVICES].audit.record(
@@ -85,6 +86,6 @@ def record(request: web.Request, action: str, job: Job, **details: str) -> None:
         organization_id=principal.organization_id,
         user_id=principal.user_id,
         resource="import",
-        resource_id=str(job.id),
+        resource_id=str(job_id),
         **details,
     )

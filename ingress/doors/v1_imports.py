@@ -13,7 +13,8 @@ from ingress.commands.errors_file import errors_file
 from ingress.commands.jobs import Job, Undo
 from ingress.commands.options import V1_IMPORTS
 from ingress.commands.rows import PENDING, RowResult, Rows
-from ingress.doors.receiving import IMPORTS, PRINCIPAL, SERVICES, receive, record, take_in
+from ingress.commands.uploaded import Uploads
+from ingress.doors.receiving import IMPORTS, PRINCIPAL, SERVICES, read_json, receive, record, take_in
 from sluice.errors import NotFound, OptionInvalid
 from sluice.job import JobState
 from sluice.outcome import Outcome
@@ -28,12 +29,15 @@ Value = TypeVar("Value")
 
 
 async def create(request: web.Request) -> web.Response:
-    """Take a file in; its job, which is on its way."""
+    """Take a file in, or one that was uploaded before; its job, which is on its way."""
     if request.content_type == "application/json":
-        raise OptionInvalid(
-            field="fileId", value="", allowed='multipart/form-data with the file as the field "file"'
-        )
-    job = await receive(request, V1_IMPORTS)
+        options = await read_json(request)
+        if not (file_id := options.pop("fileId", None)):
+            raise OptionInvalid(field="fileId", value="", allowed="the fileId that POST /api/upload answered")
+        job = await Uploads(request.app[SERVICES]).run(request[PRINCIPAL], file_id, options)
+        record(request, "import_started", job.id, door=V1_IMPORTS.door)
+    else:
+        job = await receive(request, V1_IMPORTS)
     body = {"data": job_json(job, request.app[SERVICES].clock.now())}
     return web.json_response(body, status=202, headers={"Location": f"{PATH}/{job.id}"})
 
@@ -148,7 +152,7 @@ async def resume(request: web.Request) -> web.Response:
 
 def acted(request: web.Request, action: str, job: Job, status: int = 200) -> web.Response:
     """The job that was acted upon, with its entry in the audit log."""
-    record(request, action, job)
+    record(request, action, job.id)
     return web.json_response({"data": job_json(job, request.app[SERVICES].clock.now())}, status=status)
 
 

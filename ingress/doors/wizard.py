@@ -16,7 +16,7 @@ from ingress.commands.rows import RowResult, Rows
 from ingress.commands.uploaded import FILE_ID
 from ingress.commands.wizard import PREVIEW_PAGE_SIZE, Wizard
 from ingress.doors.errors import FAILURES
-from ingress.doors.receiving import CALLER, PRINCIPAL, SERVICES, read_json
+from ingress.doors.receiving import PRINCIPAL, SERVICES, read_json, record
 from ingress.formats.opening import Asked
 from sluice.errors import OptionInvalid, Refused
 from sluice.job import JobState
@@ -60,7 +60,7 @@ async def upload(request: web.Request) -> web.Response:
     announced = await request.app[WIZARD].upload(
         request[PRINCIPAL], body.get("filename"), body.get("fileType"), body.get("fileSize")
     )
-    _record(request, "upload_announced", str(announced.job_id))
+    record(request, "upload_announced", announced.job_id, door="s1")
     return web.json_response(
         {
             "uploadUrl": announced.url,
@@ -123,7 +123,7 @@ async def run(request: web.Request) -> web.Response:
         raise FileIdMissing
     principal = request[PRINCIPAL]
     job = await request.app[WIZARD].run(principal, file_id, body.get("excludedRows"))
-    _record(request, "import_started", str(job.id))
+    record(request, "import_started", job.id, door="s1")
     refused: list[RowResult] = []
     if job.ended and any(job.counts[outcome] for outcome in REFUSED):
         rows = Rows(request.app[SERVICES])
@@ -164,19 +164,6 @@ def _text(body: Mapping[str, Any], name: str) -> str | None:
     if not isinstance(value, str) or len(value) > 255 or not (value.isprintable() or value == "\t"):
         raise OptionInvalid(field=name, value=str(value)[:100], allowed="a name or a character")
     return value
-
-
-def _record(request: web.Request, action: str, job_id: str) -> None:
-    principal, services = request[PRINCIPAL], request.app[SERVICES]
-    services.audit.record(
-        action,
-        request[CALLER],
-        organization_id=principal.organization_id,
-        user_id=principal.user_id,
-        resource="import",
-        resource_id=job_id,
-        door="s1",
-    )
 
 
 def routes() -> list[web.RouteDef]:

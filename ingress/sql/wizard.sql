@@ -34,6 +34,10 @@ WITH job AS (
 )
 SELECT * FROM job
 
+-- part_form --
+-- What the analysis found the file to be; of one that nobody has opened yet it has no columns.
+SELECT format FROM import_parts WHERE job_id = $1 AND part_no = 1 AND format ? 'columns'
+
 -- fail_upload --
 -- What was announced cannot be had. A job that went on meanwhile stays as it is.
 UPDATE import_jobs SET state = 'failed', reason = $2, completed_at = $3, updated_at = $3

@@ -35,9 +35,7 @@ REFUSALS = {
     "a header only": Refusal(422, "FILE_HAS_NO_ROWS", "no rows below it", b"Email,Name\n"),
     "a header and blank lines": Refusal(422, "FILE_HAS_NO_ROWS", "no rows below it", b"Email\n\n\n"),
     "a PDF named .csv": Refusal(415, "UNSUPPORTED_FILE_TYPE", "it is a PDF document", b"%PDF-1.7\n%\xe2\xe3"),
-    "a ZIP archive": Refusal(415, "UNSUPPORTED_FILE_TYPE", "ZIP archive", b"PK\x03\x04\x14\x00\x06\x00"),
     "a picture": Refusal(415, "UNSUPPORTED_FILE_TYPE", "PNG image", b"\x89PNG\r\n\x1a\n\x00\x00"),
-    "JSON": Refusal(415, "UNSUPPORTED_FILE_TYPE", "JSON document", b'[{"email": "a@example.com"}]'),
     "no required column": Refusal(
         422, "MISSING_COLUMN", "Its columns are: Name, City", b"Name,City\nAnn,Oslo\n"
     ),
@@ -64,6 +62,8 @@ S0_REFUSALS = {
     "a policy of another door": Refusal(
         422, "VALIDATION_ERROR", "use skip or overwrite", fields={"duplicate_handling": "fill_blanks"}
     ),
+    "a ZIP archive": Refusal(415, "UNSUPPORTED_FILE_TYPE", "ZIP archive", b"PK\x03\x04\x14\x00\x06\x00"),
+    "JSON": Refusal(415, "UNSUPPORTED_FILE_TYPE", "JSON document", b'[{"email": "a@example.com"}]'),
     "no email column": Refusal(422, "MISSING_COLUMN", "no email column", b"Phone\n+12125550101\n"),
 }
 
@@ -174,10 +174,12 @@ async def test_a_body_that_is_no_form_is_refused(tenant: Tenant, path: str) -> N
     assert_refused(answer, 400, "FILE_MISSING", "multipart/form-data", path)
 
 
-async def test_a_file_id_is_refused_clearly(tenant: Tenant) -> None:
-    """Nothing was uploaded under that id, and the sentence says what to send."""
+async def test_a_file_id_of_nothing_is_refused_clearly(tenant: Tenant) -> None:
+    """Nothing was uploaded under that id; without one the sentence says what to send."""
     answer = await tenant.post(V1, json={"fileId": "file_00000000-0000-4000-8000-000000000000"})
-    assert_refused(answer, 422, "VALIDATION_ERROR", "multipart/form-data", V1)
+    assert_refused(answer, 404, "NOT_FOUND", "no upload with this id", V1)
+    answer = await tenant.post(V1, json={"on_duplicate": "skip"})
+    assert_refused(answer, 422, "VALIDATION_ERROR", "POST /api/upload", V1)
 
 
 def half_a_request(tenant: Tenant, path: str, *, claimed: int, sent: bytes) -> bytes:

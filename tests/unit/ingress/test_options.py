@@ -98,7 +98,7 @@ def test_no_name_makes_a_refusal_long(mapping: dict[str, str | None] | None) -> 
     content = f"Name,{'c' * 5000}\nAnn,x\n".encode()
     head = inspect_head(content, complete=True)
     with pytest.raises(Refused) as refused:
-        require_columns(head, FormOptions(mapping=mapping), V1_IMPORTS)
+        require_columns(head.columns, FormOptions(mapping=mapping), V1_IMPORTS)
     assert "c" * 101 not in refused.value.message
     assert len(refused.value.message) < 800
 
