@@ -131,18 +131,21 @@ def _named(columns: Sequence[str], drafts: Sequence[Input], left: Sequence[int])
     inputs.sort(key=lambda each: each.columns or (len(columns),))
     taken = {each.field for each in drafts}
 
-    def custom(index: int) -> str:
-        name = custom_name(columns[index], index)
+    def custom(name: str, index: int) -> str:
         while name in taken:
             name = f"{name}_{index + 1}"
         taken.add(name)
         return name
 
     named = []
-    for each in inputs:
-        field = custom(each.columns[0]) if each.field in ("", *_NOT_READ_HERE) else each.field
+    for place, each in enumerate(inputs):
+        field, (first, *further) = each.field, each.columns or (place,)
+        if not field or (field in _NOT_READ_HERE and each.columns):
+            field = custom(custom_name(columns[first], first), first)
+        elif field in _NOT_READ_HERE:
+            field = custom(f"{CUSTOM}{field}", place)
         joined = each.source is not None and each.source.separator is not None
-        kept = () if joined else tuple(custom(index) for index in each.columns[1:])
+        kept = () if joined else tuple(custom(custom_name(columns[index], index), index) for index in further)
         named.append(Input(field, each.columns, kept, each.source))
     return Plan(tuple(named))
 

@@ -77,6 +77,14 @@ def test_a_column_takes_no_name_that_the_mapping_has_given() -> None:
     )
 
 
+def test_an_id_that_an_import_does_not_use_is_a_custom_field() -> None:
+    """Under its column's name, or its own where the value is fixed."""
+    by_column = read_mapping({"fields": {"provider_id": "Key"}})
+    fixed = read_mapping({"fields": {"provider_id": {"value": "7"}, "custom_fields.provider_id": "Key"}})
+    assert list(named(["Key"], by_column)) == ["custom_fields.Key"]
+    assert list(named(["Key"], fixed)) == ["custom_fields.provider_id", "custom_fields.provider_id_2"]
+
+
 def test_the_usual_columns_are_recognised_as_ever() -> None:
     """Without a dialect each field has its best column."""
     assert recognised(["Home Phone", "Mobile Phone", "Email"]) == {"phone": (1,), "email": (2,)}
