@@ -14,7 +14,7 @@ from typing import Literal
 import msgspec
 
 from sluice.errors import MappingInvalid
-from sluice.mapping.content import FIELD_OF_KIND, KIND_OF_FIELD, NAMES, content_of, share_of
+from sluice.mapping.content import FIELD_OF_KIND, KIND_OF_FIELD, NAMES, Content, content_of, share_of
 from sluice.mapping.plan import recognised
 from sluice.values.dialects import recognise
 from sluice.values.headers import header_key, is_own_name, named_field
@@ -53,6 +53,24 @@ class _Claim:
     proposal: Proposal
 
 
+class _Evidence:
+    """What the values of each column show."""
+
+    def __init__(self, samples: Sequence[Sequence[str]], region: str) -> None:
+        self._samples = samples
+        self._region = region
+        self.contents = [content_of(each, region) for each in samples]
+
+    def against(self, index: int, field: str) -> str:
+        """What in a column's values speaks against a field, as half a sentence; empty: nothing."""
+        kind, found = KIND_OF_FIELD.get(field), self.contents[index]
+        if kind is None:
+            telling = found is not None and found.kind in KIND_OF_FIELD and field not in _ANYTHING
+            return f"its values are {NAMES[found.kind]}" if found and telling else ""
+        share = share_of(kind, self._samples[index], self._region)
+        return f"most of its values are no {NAMES[kind]}" if share is not None and share < 0.5 else ""
+
+
 def header_set_key(columns: Sequence[str]) -> bytes:
     """16 bytes that are equal for headers of the same names in any order and spelling."""
     keys = sorted(header_key(column) or column.strip().casefold() for column in columns)
@@ -71,10 +89,11 @@ def propose(
     empty to leave out) that was chosen last for columns of the same `header_set_key`; a column that it does
     not name was left a custom field then. `region` is where numbers without a country code are dialled.
     """
+    evidence = _Evidence([samples.get(column, ()) for column in columns], region)
     if remembered is not None:
         claims = list(_remembered(columns, remembered))
     else:
-        claims = [*_by_name(columns, samples, region), *_by_content(columns, samples, region)]
+        claims = [*_by_name(columns, evidence), *_by_content(columns, evidence)]
     chosen: dict[int, Proposal] = {}
     taken: set[str] = set()
     for claim in sorted(claims, key=lambda each: (-each.proposal.confidence, each.index)):
@@ -84,8 +103,7 @@ def propose(
         chosen[claim.index] = claim.proposal
         taken.update([field] if field else [])
     return [
-        chosen.get(index) or _kept(column, samples.get(column, ()), region)
-        for index, column in enumerate(columns)
+        chosen.get(index) or _kept(column, evidence.contents[index]) for index, column in enumerate(columns)
     ]
 
 
@@ -109,7 +127,7 @@ def _remembered(columns: Sequence[str], remembered: Mapping[str, str | None]) ->
         yield _Claim(index, Proposal(column, field, REMEMBERED, "remembered", sentence))
 
 
-def _by_name(columns: Sequence[str], samples: Mapping[str, Sequence[str]], region: str) -> Iterator[_Claim]:
+def _by_name(columns: Sequence[str], evidence: _Evidence) -> Iterator[_Claim]:
     dialect = recognise(columns)
     of_dialect = dialect.mapping(columns) if dialect else {}
     for field, (index, *_) in recognised(columns).items():
@@ -123,27 +141,13 @@ def _by_name(columns: Sequence[str], samples: Mapping[str, Sequence[str]], regio
         else:
             reason, confidence = "alias", ALIAS
             sentence = f"A column of this name usually holds the {_said(field)}."
-        if doubt := _doubt(field, samples.get(column, ()), region):
+        if doubt := evidence.against(index, field):
             confidence, sentence = DOUBTED, f"{sentence} But {doubt}."
         yield _Claim(index, Proposal(column, field, confidence, reason, sentence))
 
 
-def _doubt(field: str, samples: Sequence[str], region: str) -> str:
-    """What in a column's values speaks against a field, as half a sentence; empty: nothing."""
-    kind = KIND_OF_FIELD.get(field)
-    if kind is None:
-        found = content_of(samples, region)
-        telling = found is not None and found.kind in KIND_OF_FIELD and field not in _ANYTHING
-        return f"its values are {NAMES[found.kind]}" if found and telling else ""
-    share = share_of(kind, samples, region)
-    return f"most of its values are no {NAMES[kind]}" if share is not None and share < 0.5 else ""
-
-
-def _by_content(
-    columns: Sequence[str], samples: Mapping[str, Sequence[str]], region: str
-) -> Iterator[_Claim]:
-    for index, column in enumerate(columns):
-        found = content_of(samples.get(column, ()), region)
+def _by_content(columns: Sequence[str], evidence: _Evidence) -> Iterator[_Claim]:
+    for index, (column, found) in enumerate(zip(columns, evidence.contents, strict=True)):
         if not found or found.kind not in FIELD_OF_KIND:
             continue
         field, certainty = FIELD_OF_KIND[found.kind]
@@ -154,8 +158,7 @@ def _by_content(
         yield _Claim(index, Proposal(column, field, confidence, "content", sentence))
 
 
-def _kept(column: str, samples: Sequence[str], region: str) -> Proposal:
-    found = content_of(samples, region)
+def _kept(column: str, found: Content | None) -> Proposal:
     if found is None or found.kind == "text":
         return Proposal(column, None, 0.0, None, "It is kept as a custom field.")
     sentence = f"Its values are {NAMES[found.kind]}; it is kept as a custom field."
