@@ -39,8 +39,15 @@ class Api:
         self._session = session
         self._address = address
 
-    async def import_file(self, path: Path, options: Mapping[str, str], sent: Callable[[int], None]) -> Json:
-        """Upload a file, streaming; `sent` hears of the bytes on their way. The new job.
+    async def import_file(
+        self,
+        path: Path,
+        options: Mapping[str, str],
+        sent: Callable[[int], None],
+        *,
+        heals: uuid.UUID | None = None,
+    ) -> Json:
+        """Upload a file, streaming; `sent` hears of the bytes on their way. The new job, or the one it heals.
 
         Raises:
             FileUnreadable, ApiRefused, ApiAway.
@@ -50,8 +57,13 @@ class Api:
         for name, value in options.items():
             form.add_field(name, value)
         form.add_field("file", _pieces(path, sent), filename=path.name, content_type="text/csv")
-        answer = await self._call("POST", "/v1/imports", data=form)
+        address = "/v1/imports" if heals is None else f"/v1/imports/{heals}/rows"
+        answer = await self._call("POST", address, data=form)
         return dict(answer["data"])
+
+    async def commit(self, job_id: uuid.UUID) -> Json:
+        """Write a dry run; its job, which may still be on its way."""
+        return dict((await self._call("POST", f"/v1/imports/{job_id}/commit"))["data"])
 
     async def job(self, job_id: uuid.UUID) -> Json:
         """One job as it stands."""

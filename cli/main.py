@@ -34,6 +34,8 @@ COMMANDS: Mapping[str, str] = {
     "jobs": "cli.commands.imports:jobs",
     "rows": "cli.commands.imports:rows",
     "undo": "cli.commands.undo:undo",
+    "heal": "cli.commands.runs:heal",
+    "commit": "cli.commands.runs:commit",
     "dnc": "cli.commands.dnc:dnc",
     "events": "cli.commands.events:events",
     "demo": "cli.demo:demo",

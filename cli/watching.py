@@ -30,12 +30,14 @@ def hidden(quiet: bool) -> bool:
     return quiet or not output.errors.is_terminal
 
 
-async def upload(api: Api, file: Path, form: Mapping[str, str], *, quiet: bool) -> Json:
-    """Send the file; the new job."""
+async def upload(
+    api: Api, file: Path, form: Mapping[str, str], *, heals: uuid.UUID | None = None, quiet: bool
+) -> Json:
+    """Send the file; the new job, or the one whose rows it heals."""
     columns = (TextColumn("uploading"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=output.errors, transient=True, disable=hidden(quiet)) as progress:
         task = progress.add_task("", total=file.stat().st_size)
-        return await api.import_file(file, form, lambda sent: progress.advance(task, sent))
+        return await api.import_file(file, form, lambda sent: progress.advance(task, sent), heals=heals)
 
 
 async def follow(api: Api, job: Json, *, quiet: bool) -> Json:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
+import json
 from collections import Counter
+from pathlib import Path
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -129,6 +132,40 @@ async def test_the_errors_file_heals_the_import(running: Running) -> None:
     assert Counter(event.split("/")[1] for event in events) == {"1": 960, "2": 239, "3": 1}
     status, answer = await send(tenant, job["id"], written([header, left]))
     assert (status, answer["error"]["code"]) == (409, "ROW_NOT_REFUSED")
+
+
+async def test_a_number_that_was_listed_since_the_dry_run_is_not_written(running: Running) -> None:
+    """The commit asks the Do-Not-Call lists anew: what would now be suppressed stops it."""
+    tenant = await running.tenant("listed since")
+    content = (HEADER + good(1) + good(2)).encode(ENCODING)
+    job = await tenant.wait((await tenant.upload(content, dry_run=True, dnc_policy="exclude"))["id"])
+    assert job["counts"]["created"] == 2
+    await asyncio.to_thread(running.list_numbers, "listed since", ["+16465550002"])
+    running.sluice("commit", job["id"], "--org", "listed since", codes=(1,))
+    after = (await tenant.get(f"/v1/imports/{job['id']}"))["data"]
+    assert "foretold: 2." in after["reason"]
+    assert after["counts"] == job["counts"]
+    stored = await running.database.fetchval(
+        "SELECT count(*) FROM contacts WHERE organization_id = $1", UUID(tenant.organization_id)
+    )
+    assert stored == 0
+
+
+async def test_the_command_line_heals_and_commits(running: Running, tmp_path: Path) -> None:
+    """`sluice commit` and `sluice heal` end with the account; 3 while rows are still refused."""
+    tenant = await running.tenant("at the command line")
+    content = (HEADER + good(1) + broken(2) + broken(3)).encode(ENCODING)
+    job = await tenant.wait((await tenant.upload(content, dry_run=True))["id"])
+    organization = ("--org", "at the command line", "--json")
+    told = json.loads(running.sluice("commit", job["id"], *organization, codes=(3,)))
+    assert (told["counts"]["created"], told["counts"]["invalid"]) == (1, 2)
+    header, *rows = await errors_of(tenant, job["id"])
+    for number, code in ((0, 3), (1, 0)):
+        rows[number][0] = rows[number][0].replace(".", "@", 1)
+        file = tmp_path / "errors.csv"
+        file.write_bytes(written([header, rows[number]]))
+        told = json.loads(running.sluice("heal", job["id"], str(file), *organization, codes=(code,)))
+    assert (told["run"], told["counts"]["created"], told["counts"]["invalid"]) == (4, 3, 0)
 
 
 async def test_a_dry_run_is_committed_or_tells_what_changed(running: Running) -> None:

@@ -56,7 +56,6 @@ async def figures(world: World, job: ImportJob) -> dict[str, int]:
     return told
 
 
-@pytest.mark.requirement("K-13")
 async def test_healed_rows_take_the_place_of_refused_ones(world: World) -> None:
     """Outcomes, counts and faults are the new ones; contacts and events are of the run that wrote them."""
     job = await world.job(await world.organization())
