@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import uuid
 from collections import Counter
@@ -23,6 +24,7 @@ from sluice.settings import Settings
 from sluice.stored import contact_of
 from tasks.undo import steps, work
 from tests.integration.sink_world import Given, ImportJob, World
+from tests.integration.tasks.conftest import eventually
 from tests.integration.undo_world import State, UndoWorld
 
 EXAMPLES = int(os.environ.get("EXAMPLES") or 100)
@@ -312,6 +314,39 @@ async def test_undo_waits_while_the_relay_is_behind(
             await world.connection.execute(record)
         assert not await world.undo.work(world.connection)
     assert (await world.finish(job))["state"] == "undone"
+
+
+async def test_an_identity_that_is_taken_at_the_same_moment_is_found(
+    world: UndoWorld, settings: Settings
+) -> None:
+    """The step that meets it is made again, and names the new holder."""
+    await imported(world, [row(EMAILS[0], NUMBERS[0])])
+    job = await imported(world, [row(EMAILS[1], NUMBERS[0])], match_on="phone")
+    before = await world.state()
+    other = await asyncpg.connect(settings.sink_database_url.get_secret_value())
+    waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid = $1"
+    try:
+        await world.ask(job)
+        async with other.transaction():
+            taken = await other.fetchval(
+                "INSERT INTO contacts (organization_id, email, created_by) VALUES ($1, $2, $1) RETURNING id",
+                world.organization_id,
+                EMAILS[0],
+            )
+            pid = world.connection.get_server_pid()
+            undoing = asyncio.create_task(world.finish(job))
+
+            async def is_waiting() -> bool:
+                return bool(await other.fetchval(waits, pid))
+
+            await eventually(is_waiting)
+        job_row = await undoing
+    finally:
+        await other.close()
+    assert counts(job_row) == (1, 0, 0, 1)
+    held_by = "SELECT held_by FROM import_undo_kept WHERE job_id = $1"
+    assert await world.connection.fetchval(held_by, job.id) == taken
+    assert {contact: held for contact, held in (await world.state()).items() if contact != taken} == before
 
 
 async def test_a_job_under_undo_is_no_others_meanwhile(world: UndoWorld, settings: Settings) -> None:
