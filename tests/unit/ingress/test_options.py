@@ -150,7 +150,7 @@ def test_a_wrong_mapping_or_rule_is_refused_with_the_form(
 
 def test_mapping_and_rules_have_to_fit_the_file() -> None:
     """What they say of columns is held against the header, and a mapped e-mail is an e-mail column."""
-    head = inspect_head(b"Mail,A,B,C\na@b.de,1,2,3\n", complete=True)
+    head = inspect_head(b"Mail,A,B,C\na@b.de,1,2,3\n", complete=True).columns
     require_columns(head, read_options({"mapping": RICH, "rules": RULES}, V1_IMPORTS), V1_IMPORTS)
     stray = read_options({"rules": '[{"column": "Shoe", "required": true}]'}, V1_IMPORTS)
     with pytest.raises(RulesInvalid, match='"Shoe"'):
