@@ -32,8 +32,9 @@ from ingress.reading.source import Source
 from ingress.reading.waiting import patiently
 from ingress.store import Store
 from sluice.errors import FileHasNoColumn
+from sluice.mapping.plan import plan_of
 from sluice.telemetry import Telemetry
-from sluice.values.headers import map_columns, shown
+from sluice.values.headers import shown
 
 SOURCES = {
     Kind.CSV: "csv",
@@ -164,7 +165,6 @@ def _opened(part: Part, rows: ObjectWriter, etag: str, head: TableHead) -> Part:
 
 def _require_columns(part: Part, options: StoredOptions) -> None:
     needs, columns = part.format.needs, part.format.columns
-    if needs and not set(needs) & set(map_columns(columns, options.mapping).fields):
-        raise FileHasNoColumn(
-            field=" or ".join(needs), columns=", ".join(shown(each) for each in columns[:20])
-        )
+    if needs and not set(needs) & set(plan_of(columns, options).fields):
+        known = ", ".join(shown(each) for each in columns[:20])
+        raise FileHasNoColumn(field=" or ".join(needs), columns=known)
