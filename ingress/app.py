@@ -14,7 +14,7 @@ import uvloop
 from aiohttp import web
 from aiohttp.hdrs import METH_ALL
 
-from ingress import openapi
+from ingress import cross_origin, openapi
 from ingress.audit import Caller
 from ingress.authentication import Principal, bearer_token
 from ingress.commands.imports import Imports
@@ -76,6 +76,8 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     services = request.app[SERVICES]
     began = services.clock.monotonic()
     request[CALLER] = caller = _caller(request)
+    if cross_origin.is_preflight(request):
+        return cross_origin.preflight(request.headers["Origin"], services.settings.allowed_origins)
     try:
         response = await handler(request)
     except Exception as error:
@@ -119,6 +121,8 @@ async def _add_headers(request: web.Request, response: web.StreamResponse) -> No
     caller = request.get(CALLER)
     if caller is not None:
         response.headers["X-Request-ID"] = caller.request_id
+        allowed = request.app[SERVICES].settings.allowed_origins
+        cross_origin.let_read(response, request.headers.get("Origin"), allowed)
 
 
 @web.middleware

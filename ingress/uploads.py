@@ -148,8 +148,8 @@ def _base36(number: int) -> str:
 
 
 async def ensure_bucket(settings: Settings) -> None:
-    """Make the bucket if it is missing and let UPLOAD_ORIGINS in; repeatable. Raises StoreUnavailable."""
+    """Make the bucket if it is missing and let BROWSER_ORIGINS in; repeatable. Raises StoreUnavailable."""
     async with open_store(settings) as store:
         await store.make_bucket()
-        if settings.browser_origins and not await store.allow_uploads(settings.browser_origins):
+        if settings.allowed_origins and not await store.allow_uploads(settings.allowed_origins):
             log.info("bucket takes no CORS rules", bucket=settings.s3_bucket_name)

@@ -35,8 +35,8 @@ class Settings(BaseSettings):
     s3_endpoint_url: str | None = None
     # Where browsers reach the store, when that is another address than ours: presigned URLs name it.
     s3_public_url: str | None = None
-    # Pages of these origins may upload to the bucket; separated by commas or blanks.
-    upload_origins: str = ""
+    # Pages of these origins may call the API and upload to the bucket; separated by commas or blanks.
+    browser_origins: str = ""
     # Where the wizard keeps what lives for an hour.
     state_backend: Literal["postgres", "objects"] = "postgres"
 
@@ -78,7 +78,7 @@ class Settings(BaseSettings):
             raise ValueError("must be at least 32 bytes (256 bits)")
         return value
 
-    @field_validator("upload_origins")
+    @field_validator("browser_origins")
     @classmethod
     def _origins(cls, value: str) -> str:
         for origin in value.replace(",", " ").split():
@@ -103,9 +103,9 @@ class Settings(BaseSettings):
         return bytes.fromhex(self.identity_hash_key.get_secret_value())
 
     @property
-    def browser_origins(self) -> tuple[str, ...]:
-        """`UPLOAD_ORIGINS`, one by one."""
-        return tuple(self.upload_origins.replace(",", " ").split())
+    def allowed_origins(self) -> tuple[str, ...]:
+        """`BROWSER_ORIGINS`, one by one."""
+        return tuple(self.browser_origins.replace(",", " ").split())
 
     @property
     def max_file_size_bytes(self) -> int:

@@ -74,7 +74,7 @@ def settings(layout: Layout, ports: Ports, credentials: Credentials) -> dict[str
         "AWS_SECRET_ACCESS_KEY": credentials["AWS_SECRET_ACCESS_KEY"],
         "S3_BUCKET_NAME": BUCKET,
         "S3_ENDPOINT_URL": f"http://{HOST}:{ports.s3}",
-        "UPLOAD_ORIGINS": os.environ.get("UPLOAD_ORIGINS") or _own_origins(ports),
+        "BROWSER_ORIGINS": os.environ.get("BROWSER_ORIGINS") or _own_origins(ports),
         "KAFKA_BOOTSTRAP_SERVERS": f"{HOST}:{ports.kafka}",
         "SCHEMA_REGISTRY_URL": f"http://{HOST}:{ports.registry}/apis/ccompat/v7",
         "SLUICE_STATE_DIR": str(layout.state),

@@ -113,7 +113,7 @@ class Stack:
         first = (
             postgres(layout, ports, servers, self.credentials),
             kafka(layout, ports, servers),
-            objectstore(layout, ports, servers, self.credentials, self.settings["UPLOAD_ORIGINS"].split()),
+            objectstore(layout, ports, servers, self.credentials, self.settings["BROWSER_ORIGINS"].split()),
         )
         self._supervisor.start(*first)
         await self._supervisor.wait_ready("postgres")

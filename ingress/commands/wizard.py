@@ -284,6 +284,9 @@ def _asked(chosen: Mapping[str, Any]) -> Mapping[str, Any]:
     return {name: chosen.get(name) for name in ("mapping", "rules")}
 
 
+_INTERNAL = frozenset({"sourceRows", "rowLines", "rowFaults"})
+
+
 def _shown(summary: Mapping[str, Any]) -> Mapping[str, Any]:
     """The summary without the rows as they came, which are kept for mapping alone."""
-    return {name: value for name, value in summary.items() if name not in ("sourceRows", "rowLines")}
+    return {name: value for name, value in summary.items() if name not in _INTERNAL}

@@ -32,6 +32,7 @@ from ingress.reading.source import Source
 from ingress.reading.waiting import patiently
 from ingress.store import Store
 from sluice.errors import FileHasNoColumn
+from sluice.mapping.column_rules import refuse_unknown_columns
 from sluice.mapping.plan import plan_of
 from sluice.telemetry import Telemetry
 from sluice.values.headers import shown
@@ -72,7 +73,7 @@ class Opening:
         """The part as it can be read; one that was looked at before is as it was.
 
         Raises:
-            FileRefused: it cannot be, or has no column that the job needs.
+            FileRefused, MappingInvalid, RulesInvalid: it cannot be, or lacks a column that the job needs.
             SourceChanged: it is not the file that was stored.
         """
         if not part.is_new:
@@ -164,7 +165,11 @@ def _opened(part: Part, rows: ObjectWriter, etag: str, head: TableHead) -> Part:
 
 
 def _require_columns(part: Part, options: StoredOptions) -> None:
+    """Refuse a file that has none of the columns it needs, or not those that mapping and rules name."""
     needs, columns = part.format.needs, part.format.columns
-    if needs and not set(needs) & set(plan_of(columns, options).fields):
-        known = ", ".join(shown(each) for each in columns[:20])
-        raise FileHasNoColumn(field=" or ".join(needs), columns=known)
+    refuse_unknown_columns(options.rules, columns)
+    given = plan_of(columns, options).fields
+    if needs and not given.intersection(needs):
+        raise FileHasNoColumn(
+            field=" or ".join(needs), columns=", ".join(shown(each) for each in columns[:20])
+        )

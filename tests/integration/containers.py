@@ -62,7 +62,7 @@ def containers(directory: Path) -> Iterator[ContainerStack]:
         running.enter_context(_postgres(images["postgres"], ports, made))
         running.enter_context(_kafka(images["kafka"], ports))
         env = credentials.settings(layout, ports, made)
-        running.enter_context(_s3(images["s3"], ports, made, env["UPLOAD_ORIGINS"]))
+        running.enter_context(_s3(images["s3"], ports, made, env["BROWSER_ORIGINS"]))
         asyncio.run(_until(lambda: postgres.answers(env["MIGRATE_DATABASE_URL"])))
         asyncio.run(postgres.create_roles_and_databases(ports, made))
         running.enter_context(_registry(images["registry"], ports))

@@ -142,7 +142,7 @@ async def test_a_file_that_was_only_uploaded_is_no_import(api: Api) -> None:
 @pytest.mark.requirement("S1-128", "S1-129")
 async def test_a_page_of_an_allowed_origin_may_upload(tenant: Tenant, stack: Servers) -> None:
     """The browser's question first, then the file; a page of another origin is told nothing."""
-    origin = stack.settings().browser_origins[-1]
+    origin = stack.settings().allowed_origins[-1]
     file = await announce(tenant)
 
     async def preflight(asking: str) -> str | None:
@@ -161,3 +161,24 @@ async def test_a_page_of_an_allowed_origin_may_upload(tenant: Tenant, stack: Ser
     async with tenant.api.session.put(file.url, data=FILE, headers=headers) as answer:
         assert answer.status == 200
         assert answer.headers["Access-Control-Allow-Origin"] in (origin, "*")
+
+
+@pytest.mark.requirement("S1-129")
+@pytest.mark.parametrize("path", ["/api/upload", "/v1/imports", "/nowhere"])
+async def test_a_page_of_an_allowed_origin_may_call_the_api(tenant: Tenant, path: str) -> None:
+    """The browser's question needs no token; answers and refusals may be read; others are told nothing."""
+    api = tenant.api
+    origin = api.services.settings.allowed_origins[-1]
+    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+    answer = await api.call("OPTIONS", path, headers={"Origin": origin, **asked})
+    assert answer.status == 204
+    assert answer.headers["Access-Control-Allow-Origin"] == origin
+    assert "authorization" in answer.headers["Access-Control-Allow-Headers"]
+    assert "POST" in answer.headers["Access-Control-Allow-Methods"]
+    refused = await tenant.post(path, json={}, headers={"Origin": origin})
+    assert refused.status in (400, 404, 422)
+    assert refused.headers["Access-Control-Allow-Origin"] == origin
+    for headers in ({"Origin": "https://elsewhere.example", **asked}, {"Origin": "null", **asked}):
+        other = await api.call("OPTIONS", path, headers=headers)
+        assert "Access-Control-Allow-Origin" not in other.headers
+        assert "Access-Control-Allow-Methods" not in other.headers

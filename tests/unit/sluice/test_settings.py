@@ -95,3 +95,26 @@ def test_secrets_are_masked() -> None:
     assert "hunter" not in shown
     assert "s" * 32 not in shown
     assert "ab" * 32 not in shown
+
+
+@pytest.mark.requirement("S1-012", "K-41")
+def test_another_states_settings_are_accepted_and_unused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment made for Redis starts; the wizard's state is in PostgreSQL unless it is to be objects."""
+    for name in ("REDIS_URL", "UPSTASH_REDIS_REST_URL", "UPSTASH_REDIS_REST_TOKEN"):
+        monkeypatch.setenv(name, "https://redis.example")
+    assert load_settings().state_backend == "postgres"
+    monkeypatch.setenv("STATE_BACKEND", "objects")
+    assert load_settings().state_backend == "objects"
+    monkeypatch.setenv("STATE_BACKEND", "redis")
+    with pytest.raises(SettingsInvalid, match="STATE_BACKEND is not usable"):
+        load_settings()
+
+
+def test_origins_are_told_apart_by_blanks_or_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is no origin stops the start: a pattern or a path would let in others than was meant."""
+    monkeypatch.setenv("BROWSER_ORIGINS", "https://app.example.com, http://localhost:3000")
+    assert load_settings().allowed_origins == ("https://app.example.com", "http://localhost:3000")
+    for wrong in ("*", "https://app.example.com/", "app.example.com", "https://*.example.com", "null"):
+        monkeypatch.setenv("BROWSER_ORIGINS", wrong)
+        with pytest.raises(SettingsInvalid, match="BROWSER_ORIGINS is not usable"):
+            load_settings()
