@@ -1,7 +1,7 @@
 """Pages of other origins may call the API from a browser where BROWSER_ORIGINS names them.
 
-This is the CORS protocol of the Fetch standard. Tokens go in a header that the page itself makes, so no cookie
-is ever asked for.
+This is the CORS protocol of the Fetch standard. Tokens go in a header that the page itself makes, so no
+cookie is ever asked for.
 """
 
 from __future__ import annotations

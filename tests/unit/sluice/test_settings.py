@@ -99,7 +99,7 @@ def test_secrets_are_masked() -> None:
 
 @pytest.mark.requirement("S1-012", "K-41")
 def test_another_states_settings_are_accepted_and_unused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An environment made for Redis starts; the wizard's state is in PostgreSQL unless it is to be objects."""
+    """An environment made for Redis starts; the state is in PostgreSQL unless it is to be objects."""
     for name in ("REDIS_URL", "UPSTASH_REDIS_REST_URL", "UPSTASH_REDIS_REST_TOKEN"):
         monkeypatch.setenv(name, "https://redis.example")
     assert load_settings().state_backend == "postgres"
