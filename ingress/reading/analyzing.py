@@ -22,7 +22,7 @@ from ingress.formats.rows import Position
 from ingress.reading.batches import cuts
 from ingress.reading.job import Ending, JobUnreadable, LeasedJob, Standing, event_options
 from ingress.reading.opening import Looked
-from ingress.reading.sending import Surroundings
+from ingress.reading.sending import TRIES, TRY_AGAIN_SECONDS, Surroundings
 from ingress.reading.waiting import patiently
 from ingress.state import analysis_key, progress_key
 from sluice.errors import Refused, SourceChanged
@@ -87,8 +87,7 @@ class JobAnalyzing:
     async def _work(self) -> None:
         started = time.monotonic()
         try:
-            await self._tell({"status": "analyzing", "processed": 0, "total": None})
-            summary = await self._analyze()
+            summary = await self._patiently_analyzed()
         except (Refused, SourceChanged, JobUnreadable) as error:
             await self._tell({"status": "error", "message": error.message})
             await self._end(Ending(JobState.FAILED.value, error.message))
@@ -98,6 +97,21 @@ class JobAnalyzing:
         await self._tell({"status": "complete", "processed": total, "total": total})
         await patiently(lambda: self._around.leases.analyzed(self.job), self._around.telemetry)
         self._log.info("analyzed", rows=total, seconds=round(time.monotonic() - started, 3))
+
+    async def _patiently_analyzed(self) -> dict[str, Any]:
+        """The summary. An error of our own is met a few times before the file is given up (D7)."""
+        for attempt in range(1, TRIES + 1):
+            await self._tell({"status": "analyzing", "processed": 0, "total": None})
+            try:
+                return await self._analyze()
+            except (Refused, SourceChanged, JobUnreadable):
+                raise
+            except Exception as error:
+                self._log.exception("analysis failed", attempt=attempt)
+                fault = JobUnreadable(problem=f"analyzing it failed ({type(error).__name__}).")
+                if attempt < TRIES:
+                    await asyncio.sleep(TRY_AGAIN_SECONDS)
+        raise fault
 
     async def _analyze(self) -> dict[str, Any]:
         around = self._around

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -50,6 +50,10 @@ SOURCES = {
 """What `import_jobs.source` says of a file; an archive is told by what is in it."""
 
 
+AT_ONCE = 2
+"""Files that one reader opens at a time: each child may take 2 GiB."""
+
+
 @dataclass(frozen=True, slots=True)
 class Looked:
     """A part that can be read now, and what a person should know of it."""
@@ -68,6 +72,7 @@ class Opening:
     leases: Leases
     job_rows: int
     telemetry: Telemetry
+    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
 
     async def look(self, job: LeasedJob, part: Part, options: StoredOptions) -> Looked:
         """The part as it can be read; one that was looked at before is as it was.
@@ -78,21 +83,25 @@ class Opening:
         """
         if not part.is_new:
             return Looked(part)
-        with tempfile.TemporaryDirectory(prefix="sluice-open-") as directory:
-            path = Path(directory) / "file"
-            facts = await self._fetch(part, path)
-            kind = detect(facts.head, job.filename)
-            if kind is Kind.CSV:
-                looked = await self._inspect(part, facts)
-            else:
-                # An outage begins it anew: what a store took of an object cannot be trusted to be all.
-                looked = await patiently(lambda: self._open(job, part, path, kind), self.telemetry)
+        async with self.slots:
+            facts, kind, looked = await self._look(job, part)
         opened = msgspec.structs.replace(looked.part, sha256=facts.sha256)
         await patiently(
             lambda: self.leases.opened(job, opened, part.size_bytes, SOURCES.get(kind, "csv")), self.telemetry
         )
         _require_columns(opened, options)
         return Looked(opened, looked.notes, looked.sheets)
+
+    async def _look(self, job: LeasedJob, part: Part) -> tuple[_Facts, Kind, Looked]:
+        with tempfile.TemporaryDirectory(prefix="sluice-open-") as directory:
+            path = Path(directory) / "file"
+            facts = await self._fetch(part, path)
+            kind = detect(facts.head, job.filename)
+            if kind is Kind.CSV:
+                return facts, kind, await self._inspect(part, facts)
+            # An outage begins it anew: what a store took of an object cannot be trusted to be all.
+            opened = await patiently(lambda: self._open(job, part, path, kind), self.telemetry)
+            return facts, kind, opened
 
     async def _fetch(self, part: Part, path: Path) -> _Facts:
         digest, evidence, head = hashlib.sha256(), LateEvidence(), bytearray()
