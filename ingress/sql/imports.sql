@@ -51,19 +51,20 @@ ORDER BY id DESC LIMIT $4
 -- cancel_job --
 -- The reader sees it and ends the job with a last batch; asking twice is asking once. A paused job has no reader:
 -- it goes on, so that one takes it and ends it. A file of which no row was sent yet ends at once.
-UPDATE import_jobs SET
-    cancel_requested_at = coalesce(cancel_requested_at, $2),
-    state = CASE
-        WHEN state = 'paused' THEN 'processing'
-        WHEN state IN ('uploading', 'analyzing', 'awaiting_mapping') THEN 'cancelled'
-        ELSE state
-    END,
-    completed_at = CASE WHEN state IN ('uploading', 'analyzing', 'awaiting_mapping') THEN $2 ELSE completed_at END,
+UPDATE import_jobs AS job SET
+    cancel_requested_at = CASE WHEN NOT unsent THEN coalesce(cancel_requested_at, $2) END,
+    state = CASE WHEN unsent THEN 'cancelled' WHEN job.state = 'paused' THEN 'processing' ELSE job.state END,
+    reason = CASE WHEN unsent THEN 'Cancelled on request.' ELSE reason END,
+    completed_at = CASE WHEN unsent THEN $2 ELSE completed_at END,
     updated_at = now()
-WHERE id = $1 AND state IN (
+FROM (
+    SELECT id, state IN ('uploading', 'analyzing', 'awaiting_mapping') AS unsent
+    FROM import_jobs WHERE id = $1 FOR NO KEY UPDATE
+) AS found
+WHERE job.id = found.id AND job.state IN (
     'pending', 'authenticating', 'uploading', 'analyzing', 'awaiting_mapping', 'fetching', 'processing',
     'paused')
-RETURNING *
+RETURNING job.*
 
 -- pause_job --
 -- Whoever reads the job leaves it, and nobody takes it; what is on its way is still applied. One that is about to

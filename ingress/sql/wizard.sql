@@ -45,7 +45,8 @@ WHERE id = $1 AND state IN ('uploading', 'awaiting_mapping')
 
 -- begin_import --
 -- The job gets its options and waits for a reader. With $6 the object is made its part anew, to be opened as
--- asked; without, the part stays that the analysis has opened. Asking twice at once starts it once.
+-- asked; without, the part stays that the analysis has opened. Asking twice at once starts it once. Its times begin
+-- now: what a person took to map it is no time of the import.
 WITH list AS (
     INSERT INTO contact_lists (organization_id, name, created_by)
     SELECT organization_id, $5::varchar, created_by FROM import_jobs
@@ -56,7 +57,7 @@ WITH list AS (
     UPDATE import_jobs SET
         state = 'pending', door = $2, options = $3::text::jsonb,
         target_list_id = coalesce((SELECT id FROM list), $4), file_size = coalesce($8, file_size),
-        lease_until = NULL, updated_at = $10
+        lease_until = NULL, run_requested_at = $10, started_at = NULL, updated_at = $10
     WHERE id = $1 AND (state = 'awaiting_mapping' OR state = 'uploading' AND $6::text IS NOT NULL)
     RETURNING *
 ), part AS (

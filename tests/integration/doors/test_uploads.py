@@ -265,7 +265,7 @@ async def test_a_file_that_has_not_come_can_come_later(tenant: Tenant) -> None:
         ({"mapping": {"Phone Number": "notes", "Email Address": ""}}, "MISSING_COLUMN"),
         ({"rules": [{"column": "No such column", "required": True}]}, "VALIDATION_ERROR"),
         ({"rules": 5}, "VALIDATION_ERROR"),
-        ({"file": "x"}, "VALIDATION_ERROR"),
+        ({"files": "x"}, "VALIDATION_ERROR"),
     ],
 )
 async def test_an_option_of_json_that_cannot_be_is_refused(

@@ -145,7 +145,10 @@ async def test_a_file_that_was_cancelled_before_its_import_has_ended(tenant: Ten
     """Nobody reads it, so nothing is waited for."""
     for file in (await announce(tenant), await analyzed(tenant)):
         answer = await tenant.post(f"/v1/imports/{file.file_id}/cancel")
-        assert (answer.status, answer.json["data"]["state"]) == (200, "cancelled")
+        job = answer.json["data"]
+        assert (answer.status, job["state"], job["reason"]) == (200, "cancelled", "Cancelled on request.")
+        history = (await tenant.get(f"/v1/imports/{file.file_id}/history")).json["data"]
+        assert [each["event"] for each in history][-1] == "cancelled"
         assert (await post(tenant, "/api/import", {"fileId": file.file_id})).status == 404
 
 
