@@ -39,7 +39,8 @@ Acting = Callable[[uuid.UUID], AbstractAsyncContextManager[Any]]
 
 
 class StateTooLarge(SluiceError):
-    """The state {key} would have {size} bytes, and {limit} is the most. Keep less of it."""
+    """What is known of the file takes {size} bytes, and {limit} is the most. Leave out columns that are not
+    needed."""
 
     code = "STATE_TOO_LARGE"
 
@@ -80,7 +81,7 @@ class PostgresState:
         self, organization_id: uuid.UUID, key: str, value: Any, ttl_seconds: int = TTL_SECONDS
     ) -> None:
         """As StateStore."""
-        text = _encoded(key, value).decode()
+        text = _encoded(value).decode()
         expires_at = self._clock.now() + _lifetime(ttl_seconds)
         async with self._acting(organization_id) as connection:
             await connection.execute(_SQL["set_state"], organization_id, key, text, expires_at)
@@ -123,7 +124,7 @@ class ObjectState:
     ) -> None:
         """As StateStore."""
         expires_at = (self._clock.now() + _lifetime(ttl_seconds)).timestamp()
-        envelope = _Envelope(expires_at, msgspec.Raw(_encoded(key, value)))
+        envelope = _Envelope(expires_at, msgspec.Raw(_encoded(value)))
         await self._store.put(_object_key(organization_id, key), msgspec.json.encode(envelope))
 
     async def get(self, organization_id: uuid.UUID, key: str) -> Any | None:
@@ -182,10 +183,10 @@ def mapping_key(job_id: uuid.UUID) -> str:
     return f"mapping:file_{job_id}"
 
 
-def _encoded(key: str, value: Any) -> bytes:
+def _encoded(value: Any) -> bytes:
     data = msgspec.json.encode(value)
     if len(data) > MAX_VALUE_BYTES:
-        raise StateTooLarge(key=key, size=len(data), limit=MAX_VALUE_BYTES)
+        raise StateTooLarge(size=len(data), limit=MAX_VALUE_BYTES)
     return data
 
 

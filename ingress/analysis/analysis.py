@@ -7,17 +7,18 @@ from itertools import islice
 from typing import Any
 
 import msgspec
-from sluice.mapping.proposals import Proposal, propose
-from sluice.mapping.sample import judge_sample
 
 from ingress.analysis.columns import Columns
 from ingress.formats.rows import RowChunk
 from sluice.events import ImportOptions
+from sluice.mapping.proposals import Proposal, propose
+from sluice.mapping.sample import judge_sample
 
 SAMPLE_ROWS = 1_000
 """Rows that are kept for the preview (S1-030)."""
-SAMPLE_CHARACTERS = 2 * 1024 * 1024
-"""All cells of the sample together: wide files keep fewer rows."""
+SAMPLE_BYTES = 1536 * 1024
+"""All rows of the sample as they are shown, their columns' names in each: wide files keep fewer rows. They
+are kept twice, beside the columns' summary, and all of it has to go into one value of the state."""
 
 
 class Analysis:
@@ -40,7 +41,7 @@ class Analysis:
         self._lines: list[int] = []
         self._shown: list[dict[str, Any]] = []
         self._faults: dict[str, str] = {}
-        self._characters = 0
+        self._bytes = 0
         self._valid = 0
 
     def __enter__(self) -> Analysis:
@@ -62,7 +63,7 @@ class Analysis:
             if index in faults:
                 messages = [faults[index]]
             self._valid += not messages
-            if len(self._sample) < SAMPLE_ROWS and self._characters < SAMPLE_CHARACTERS:
+            if len(self._sample) < SAMPLE_ROWS and self._bytes < SAMPLE_BYTES:
                 self._keep(rows[index], chunk.lines[index], messages, faulty=index in faults)
         self.rows += len(rows)
 
@@ -107,17 +108,16 @@ class Analysis:
     def _keep(self, row: list[str], line: int, messages: list[str], *, faulty: bool) -> None:
         if faulty:
             self._faults[str(len(self._sample))] = messages[0]
-        self._characters += sum(map(len, row))
         self._sample.append(row)
         self._lines.append(line)
-        self._shown.append(
-            {
-                **dict(zip(self._names, row, strict=True)),
-                "_rowIndex": len(self._sample),
-                "_isValid": not messages,
-                "_errors": messages,
-            }
-        )
+        shown = {
+            **dict(zip(self._names, row, strict=True)),
+            "_rowIndex": len(self._sample),
+            "_isValid": not messages,
+            "_errors": messages,
+        }
+        self._bytes += len(msgspec.json.encode(shown))
+        self._shown.append(shown)
 
 
 def plain(mapping: Mapping[str, Any]) -> dict[str, str]:

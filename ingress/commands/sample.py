@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+import msgspec
 
 from sluice.events import ImportOptions
 from sluice.mapping.plan import plan_of
@@ -14,25 +16,44 @@ from sluice.values.headers import column_index
 _KEYS = {field.name: field.key for field in SYSTEM_FIELDS}
 
 
+SAMPLE_BYTES = 2 * 1024 * 1024
+"""Of all rows together: a mapping may make much of little, by fixed values and columns joined repeatedly."""
+
+ROWS_AT_ONCE = 50
+
+
 def mapped_sample(analysis: Mapping[str, Any], options: ImportOptions) -> list[dict[str, Any]]:
-    """The original sample rows of an analysis under the mapping of these options, in order.
+    """The original sample rows of an analysis under the mapping of these options, in order, up to a size.
 
     A plain mapping shows the cells under the names that the caller gave them, one with sources shows what
     they make of the cells. Raises MappingInvalid.
     """
     columns, rows = analysis["columns"], analysis["sourceRows"]
-    faults: Mapping[str, str] = analysis.get("rowFaults") or {}
-    verdicts = judge_sample(columns, rows, options)
-    values = _cells(columns, rows, options) if options.mapping and not options.sources else None
-    sample = []
-    for index, verdict in enumerate(verdicts):
-        # A row that could not be read whole is refused before its values are looked at.
-        unread = faults.get(str(index))
-        errors = [unread] if unread else [error.message for error in verdict.errors]
-        sample.append({"_rowIndex": index + 1, "_isValid": not errors, "_errors": errors})
-    for row, shown in zip(sample, values or _made(columns, rows, options), strict=True):
-        row.update(shown)
+    # A row that could not be read whole is refused before its values are looked at.
+    unread: Mapping[str, str] = analysis.get("rowFaults") or {}
+    sample: list[dict[str, Any]] = []
+    size = 0
+    for first in range(0, len(rows), ROWS_AT_ONCE):
+        for shown in _shown(columns, rows[first : first + ROWS_AT_ONCE], options):
+            if fault := unread.get(str(len(sample))):
+                shown |= {"_isValid": False, "_errors": [fault]}
+            sample.append({"_rowIndex": len(sample) + 1, **shown})
+            size += len(msgspec.json.encode(shown))
+        if size > SAMPLE_BYTES:
+            break
     return sample
+
+
+def _shown(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], options: ImportOptions
+) -> Iterator[dict[str, Any]]:
+    """Each row with its verdict."""
+    verdicts = judge_sample(columns, rows, options)
+    is_plain = options.mapping and not options.sources
+    values = _cells(columns, rows, options) if is_plain else _made(columns, rows, options)
+    for verdict, row in zip(verdicts, values, strict=True):
+        errors = [error.message for error in verdict.errors]
+        yield {"_isValid": not errors, "_errors": errors, **row}
 
 
 def _cells(

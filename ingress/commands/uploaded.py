@@ -136,9 +136,10 @@ class Uploads:
         return stored
 
     async def begin_analysis(
-        self, principal: Principal, upload: Upload, stored: Stored, asked: Asked
+        self, principal: Principal, upload: Upload, stored: Stored, asked: Asked, profile: Profile
     ) -> None:
-        """Give the file to the readers to be analyzed, unless it is with them already."""
+        """Give the file to the readers, to be analyzed by this door's rules, unless they have it already."""
+        now = self._services.clock.now()
         async with self._acting(principal) as connection:
             row = await connection.fetchrow(
                 _SQL["begin_analysis"],
@@ -147,7 +148,8 @@ class Uploads:
                 stored.etag,
                 stored.size_bytes,
                 _part(unopened(asked)),
-                self._services.clock.now(),
+                now,
+                stored_options(read_options({}, profile), profile, now),
             )
         if row is not None:
             self._services.bell.ring(upload.job.id, upload.job.organization_id)

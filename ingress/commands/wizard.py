@@ -12,6 +12,7 @@ State lives for an hour under S1's keys and is gone once the import has begun: f
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
@@ -183,7 +184,7 @@ class Wizard:
             return
         # Before the readers see the job: what they write has to be the last word.
         await self._tell(upload.job, {"status": "analyzing", "processed": 0, "total": None})
-        await self._uploads.begin_analysis(principal, upload, stored, asked)
+        await self._uploads.begin_analysis(principal, upload, stored, asked, WIZARD)
 
     async def status(self, principal: Principal, file_id: object) -> Mapping[str, Any]:
         """The progress of an analysis, `status` first, with the `summary` once it is complete.
@@ -218,7 +219,9 @@ class Wizard:
             raise NotAnalyzed
         options = read_options(asked, WIZARD)
         refuse_unknown_columns(options.rules, analysis["columns"])
-        rows = mapped_sample(analysis, job_options(options, WIZARD, self._services.clock.now()))
+        judged_by = job_options(options, WIZARD, self._services.clock.now())
+        # Off the event loop: others' requests go on meanwhile.
+        rows = await asyncio.to_thread(mapped_sample, analysis, judged_by)
         chosen = {**asked, "s3Key": upload.key, "fileId": f"{FILE_ID}{job.id}"}
         state, organization_id = self._services.state, job.organization_id
         await state.set(organization_id, mapping_key(job.id), chosen)

@@ -24,7 +24,7 @@ from ingress.reading.job import Ending, JobUnreadable, LeasedJob, Standing, even
 from ingress.reading.opening import Looked
 from ingress.reading.sending import TRIES, TRY_AGAIN_SECONDS, Surroundings
 from ingress.reading.waiting import patiently
-from ingress.state import analysis_key, progress_key
+from ingress.state import StateTooLarge, analysis_key, progress_key
 from sluice.errors import Refused, SourceChanged
 from sluice.job import JobState
 
@@ -88,12 +88,12 @@ class JobAnalyzing:
         started = time.monotonic()
         try:
             summary = await self._patiently_analyzed()
-        except (Refused, SourceChanged, JobUnreadable) as error:
+            await self._keep(analysis_key(self.job.id), summary)
+        except (Refused, SourceChanged, JobUnreadable, StateTooLarge) as error:
             await self._tell({"status": "error", "message": error.message})
             await self._end(Ending(JobState.FAILED.value, error.message))
             return
         total = summary["totalRows"]
-        await self._keep(analysis_key(self.job.id), summary)
         await self._tell({"status": "complete", "processed": total, "total": total})
         await patiently(lambda: self._around.leases.analyzed(self.job), self._around.telemetry)
         self._log.info("analyzed", rows=total, seconds=round(time.monotonic() - started, 3))

@@ -33,10 +33,10 @@ SELECT id FROM contact_lists WHERE id = $1
 SELECT pg_advisory_xact_lock(hashtextextended('imports of ' || $1::uuid::text, 0))
 
 -- imports_since --
--- What a day's limit counts; a file that was only uploaded has no options yet and is no import.
+-- What a day's limit counts; a file that was only uploaded is no import before somebody asks for that.
 SELECT count(*) AS made, min(created_at) AS oldest
 FROM import_jobs
-WHERE organization_id = $1 AND created_at > $2 AND (upload_key IS NULL OR options <> '{}')
+WHERE organization_id = $1 AND created_at > $2 AND (upload_key IS NULL OR run_requested_at IS NOT NULL)
 
 -- one_job --
 -- Row security hides the jobs of others.

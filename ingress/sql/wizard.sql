@@ -19,10 +19,12 @@ SELECT * FROM import_jobs WHERE id = $1 AND upload_key IS NOT NULL
 
 -- begin_analysis --
 -- The stored object becomes the job's one part, pinned by its entity tag, in the statement that shows it to the
--- readers. Analyzing again begins with the file as it came, whatever was opened from it before.
+-- readers, who judge its rows by the options of the door. Analyzing again begins with the file as it came, whatever
+-- was opened from it before.
 WITH job AS (
     UPDATE import_jobs SET
-        state = 'analyzing', file_size = $4, reason = NULL, lease_until = NULL, updated_at = $6
+        state = 'analyzing', file_size = $4, options = $7::text::jsonb, reason = NULL, lease_until = NULL,
+        updated_at = $6
     WHERE id = $1 AND state IN ('uploading', 'awaiting_mapping')
     RETURNING *
 ), part AS (
