@@ -16,7 +16,7 @@ from tests.acceptance.client import Tenant
 from tests.acceptance.conftest import Running
 from tests.unit.ingress.formats.workbooks import make_workbook
 
-HEADER = ("E-Mail", "Given", "Family", "Mobile", "Remark")
+HEADER = ("E-Mail", "First Name", "Last Name", "Mobile", "Remark")
 PEOPLE: Sequence[Sequence[str]] = (
     ("ann@example.com", "Ann", "Ames", "212-555-0101", "first"),
     ("bob@example.com", "Bob", "Bay", "", ""),
@@ -132,11 +132,11 @@ async def test_the_five_steps(running: Running, tmp_path: Path, kind: str) -> No
     assert (summary["s3Key"], summary["fileId"]) == (named["s3Key"], named["fileId"])
     assert summary["validRows"] + summary["invalidRows"] == len(PEOPLE)
     assert summary["validRows"] == 4
-    given = summary["columnSummary"]["Given"]
+    given = summary["columnSummary"]["First Name"]
     assert (given["filled"], given["empty"], given["unique"]) == (6, 1, 5)
     assert given["samples"] == ["Ann", "Bob", "Cy", "Eve", "Fay"]
 
-    await wizard.map_columns({"Given": "email"})
+    await wizard.map_columns({"First Name": "email"})
     assert not any(row["_isValid"] for row in (await wizard.preview())["rows"])
     await wizard.map_columns(MAPPING)
     preview = await wizard.preview()
@@ -189,7 +189,7 @@ async def test_a_single_row_with_special_characters(running: Running) -> None:
     """A byte order mark, a header twice, quotes and markup in it, names of every script: kept as they are."""
     tenant = await running.tenant("wizard, one row")
     wizard = Wizard(tenant)
-    row = '﻿"<b>Email</b>",Name,Name\r\n"zoë@example.com","王秀英, ""Ānanda""",=1+1\r\n'
+    row = '\ufeff"<b>Email</b>",Name,Name\r\n"zoë@example.com","王秀英, ""Ānanda""",=1+1\r\n'
     analysis = await wizard.analyze(await wizard.upload(row.encode(), "one.csv", CSV))
     assert analysis["summary"]["columns"] == ["bEmail/b", "Name", "Name (2)"]
     await wizard.map_columns({"bEmail/b": "email", "Name": "firstName", "Name (2)": "notes"})
