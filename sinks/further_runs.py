@@ -103,6 +103,9 @@ async def changed_rows(
     own, first = contact_id_prefix(job.id), batch.message.first_row_no
     foretold = dict[int, tuple[str, bytes, Any]]()
     for record in await _results(connection, job, [batch]):
+        if record["changes"] is None:
+            # A dry run from before changes were kept: its outcomes and contacts are all that was foretold.
+            changes = {}
         foretold.update(_foretold(record))
     return [
         first + index
@@ -113,7 +116,7 @@ async def changed_rows(
 
 
 def _foretold(record: asyncpg.Record) -> Iterator[tuple[int, tuple[str, bytes, Any]]]:
-    changes, contacts = msgspec.json.decode(record["changes"]), record["contact_ids"]
+    changes, contacts = msgspec.json.decode(record["changes"] or "{}"), record["contact_ids"]
     for index, letter in enumerate(record["outcomes"]):
         if letter != ELSEWHERE:
             contact = contacts[16 * index : 16 * index + 16]

@@ -84,9 +84,13 @@ def hinted_anew(batch: Batch, holders: Holders) -> Batch:
             first, second = second, first
         matched = first
         if match_on is MatchOn.EITHER:
-            matched = first or second
-            if second is not None and second is not matched:
-                continue
+            # Only a holder of all that the row is matched by can be confirmed as "is X".
+            given = [
+                holder
+                for column, holder in ((email, first), (phone, second))
+                if column is not None and row[column]
+            ]
+            matched = given[0] if all(each is given[0] for each in given) else None
         if matched is None:
             continue
         # A row with a time of its own may have to stamp the contact, so it is not settled by its content.

@@ -47,7 +47,9 @@ def _line(job_id: uuid.UUID, row: RowResult, width: int) -> list[str]:
     error = " ".join(
         f"{fault.field}: {fault.message}" if fault.field else fault.message for fault in row.faults
     )
-    added = [str(row.row_no), harmless(error), row_token(job_id, row.row_no)]
+    # Without its source a row has no cells: sent back so, it must not be taken for a corrected one.
+    token = row_token(job_id, row.row_no) if row.cells is not None else ""
+    added = [str(row.row_no), harmless(error), token]
     return [*map(harmless, own), *added, *map(harmless, surplus)]
 
 

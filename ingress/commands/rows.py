@@ -139,10 +139,11 @@ class Rows:
         return self._each(_Asked(principal, job, None, REFUSED, {}), 0)
 
     async def form(self, principal: Principal, job: Job) -> PartFormat:
-        """How the job's own file is written."""
+        """How the errors file is written: as the import's file, or as UTF-8 once others have healed it."""
         async with self._acting(principal) as connection:
             parts = await connection.fetch(_SQL["job_parts"], job.id, [1])
-        return form_of(parts[0]["format"]) if parts else PartFormat()
+        form = form_of(parts[0]["format"]) if parts else PartFormat()
+        return form if job.run == 1 else msgspec.structs.replace(form, encoding="utf-8")
 
     def _each(self, asked: _Asked, behind: int) -> AsyncGenerator[RowResult]:
         if asked.job.run == 1:
@@ -243,7 +244,7 @@ def _results(
     cells: Mapping[int, Cells],
 ) -> Iterator[RowResult]:
     faults: Mapping[str, Any] = msgspec.json.decode(batch["faults"]) if wanted else {}
-    changes: Mapping[str, Changes] = msgspec.json.decode(batch["changes"]) if wanted else {}
+    changes: Mapping[str, Changes] = msgspec.json.decode(batch["changes"] or "{}") if wanted else {}
     ids: bytes = batch["contact_ids"]
     for index, outcome in wanted:
         kept = (ids[16 * index : 16 * index + 16], faults.get(str(index), ()), changes.get(str(index)))

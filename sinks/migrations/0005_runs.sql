@@ -14,8 +14,11 @@ ALTER TABLE import_jobs
 ALTER TABLE import_batches
     -- Rows of a healing: scattered over the job, where all other batches of a job lie in a row.
     ADD COLUMN heals boolean NOT NULL DEFAULT false,
-    -- What a dry run would change: {"index": {field: [before, after]}}, cut short.
-    ADD COLUMN changes jsonb NOT NULL DEFAULT '{}';
+    -- What a dry run would change: {"index": {field: [before, after]}}, cut short. Null: from before this column.
+    ADD COLUMN changes jsonb;
+ALTER TABLE import_batches ALTER COLUMN changes SET DEFAULT '{}';
+-- A dry run's commit reads the file again: what was kept of earlier ones for it is of no use any more.
+UPDATE import_batches SET message = '' WHERE published AND NOT staged AND message <> '';
 COMMENT ON COLUMN import_batches.outcomes IS
     'One letter a row (sluice.outcome.LETTERS); ">" for a row whose result is in another batch by now.';
 CREATE INDEX idx_import_batches_healed ON import_batches (job_id, first_row_no) WHERE heals;

@@ -18,6 +18,10 @@ ALTER TABLE import_jobs
 
 -- The contact was changed by somebody else between two touches of the job: the image is older than that change.
 ALTER TABLE contact_before_images ADD COLUMN edited boolean NOT NULL DEFAULT false;
+-- Of images from before this column it is not known: a job that touched a contact once left the very next version,
+-- and of its own contacts the second. Anything above may hide somebody else's change, so it is kept by an undo.
+UPDATE contact_before_images SET edited = true
+WHERE left_version > CASE WHEN image = '{}' THEN 2 ELSE (image ->> 'version')::bigint + 1 END;
 -- Undo takes them in the reverse order of writing. Jobs and batches rise, so the index grows at its right end.
 CREATE INDEX idx_before_images_batch ON contact_before_images (job_id, batch_no);
 

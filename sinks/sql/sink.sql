@@ -54,13 +54,14 @@ WHERE organization_id = $1 AND id IN (
 ORDER BY id FOR UPDATE
 
 -- holders_of_emails --
--- Who holds these e-mails, as far as hints are made of it: nothing is locked, what matters is confirmed.
-SELECT uuid_send(id), fingerprint, email, coalesce(phone_formatted, '')
+-- Who holds these e-mails, as far as hints are made of it: nothing is locked, what matters is confirmed. A contact
+-- that another application stored may have no fingerprint: zeros are no row's.
+SELECT uuid_send(id), coalesce(fingerprint, decode(repeat('00', 16), 'hex')), email, coalesce(phone_formatted, '')
 FROM contacts WHERE organization_id = $1 AND email = ANY ($2::text[])
 
 -- holders_of_phones --
 -- Likewise by number.
-SELECT uuid_send(id), fingerprint, coalesce(email, ''), phone_formatted
+SELECT uuid_send(id), coalesce(fingerprint, decode(repeat('00', 16), 'hex')), coalesce(email, ''), phone_formatted
 FROM contacts WHERE organization_id = $1 AND phone_formatted = ANY ($2::text[])
 
 -- confirm_content --

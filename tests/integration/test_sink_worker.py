@@ -329,6 +329,27 @@ async def test_wrong_hints_are_overruled_and_the_table_is_told(
     assert [change.contact_id for change in told.changes] == [contact_id(job.id, row) for row in (1, 2)]
 
 
+async def test_a_contact_without_a_fingerprint_is_corrected_too(
+    world: World, topics: Topics, settings: Settings
+) -> None:
+    """Another application stored it: the stream cannot know it, and its content is told as nobody's."""
+    organization_id = await world.organization()
+    rows = people(3)
+    held = await world.connection.fetchval(
+        "INSERT INTO contacts (organization_id, email, created_by) VALUES ($1, $2, $1) RETURNING id",
+        organization_id,
+        rows[1].values["email"],
+    )
+    job = await world.job(organization_id)
+    batch = world.batch(job, rows, hints=new(rows), end="completed")
+    async with running(settings):
+        topics.send(batch.message)
+        await applied(world, job.id, 1)
+    assert await world.outcomes(job) == [Outcome.CREATED, Outcome.DUPLICATE_EXISTING, Outcome.CREATED]
+    (told,) = await topics.corrections(organization_id)
+    assert [(change.contact_id, change.fingerprint) for change in told.changes] == [(held.bytes, bytes(16))]
+
+
 async def test_a_group_waits_for_batches_that_are_on_their_way_and_for_none_behind_the_last(
     world: World, topics: Topics, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -115,3 +115,21 @@ def test_a_row_settled_by_the_sinks_own_hint_corrects_the_streams() -> None:
     assert created is not None
     assert [change.contact_id for change in created.changes] == [contact_id(JOB.id, 1)]
     assert corrected(Given({"email": "b@x.com"}), (Hint.NEW, b"")) is None
+
+
+def test_either_is_hinted_only_where_all_that_a_row_is_matched_by_has_one_holder() -> None:
+    """The others are left to the row rules: a hint that can never be confirmed would cost its whole group."""
+    job = ImportJob(new_job_id(), uuid.uuid4(), options(match_on="either"))
+    x, y = Holder(X, b"", "a@x.com", ""), Holder(bytes(16), b"", "b@x.com", "+2")
+    known = Holders()
+    known.add([x, y])
+    rows = [
+        Given({"email": "a@x.com"}),
+        Given({"email": "a@x.com", "phone": "1", "phone_formatted": "+1"}),
+        Given({"email": "b@x.com", "phone": "2", "phone_formatted": "+2"}),
+        Given({"email": "a@x.com", "phone": "2", "phone_formatted": "+2"}),
+        Given({"email": "c@x.com", "phone": "3", "phone_formatted": "+3"}),
+    ]
+    batch = batch_of(message_of(job, rows, [], ""), Position(0, 0), b"")
+    hints = [hint for _, hint, _ in hinted_anew(batch, known).hints()]
+    assert hints == [Hint.IS, Hint.NONE, Hint.IS, Hint.NONE, Hint.NEW]
