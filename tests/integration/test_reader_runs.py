@@ -76,7 +76,6 @@ async def test_corrected_rows_are_sent_under_their_own_numbers(world: World) -> 
     assert (job["run"], job["applied_batch"], job["position_part"]) == (2, 5, 2)
 
 
-@pytest.mark.requirement("S0-024")
 async def test_a_reader_killed_in_a_healing_is_followed_by_the_next(world: World) -> None:
     """Every corrected row once and in order, from where the last applied batch ended; batch numbers go on."""
     numbers = [n for n in range(1, 4001) if n % 2]
