@@ -11,11 +11,11 @@ from typing import Any
 
 import asyncpg
 import msgspec
-from sluice.mapping.proposals import header_set_key
 
 from ingress.reading.job import Ending, LeasedJob, Part, Standing, leased_job
 from ingress.state import Acting, acting_over
 from sluice.errors import DatabaseUnavailable
+from sluice.mapping.proposals import header_set_key
 from sluice.postgres import AWAY
 from sluice.sql import load_queries
 
