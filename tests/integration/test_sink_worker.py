@@ -347,7 +347,8 @@ async def test_a_contact_without_a_fingerprint_is_corrected_too(
         await applied(world, job.id, 1)
     assert await world.outcomes(job) == [Outcome.CREATED, Outcome.DUPLICATE_EXISTING, Outcome.CREATED]
     (told,) = await topics.corrections(organization_id)
-    assert [(change.contact_id, change.fingerprint) for change in told.changes] == [(held.bytes, bytes(16))]
+    holders = [(change.contact_id, change.fingerprint) for change in told.changes if change.contact_id]
+    assert holders == [(held.bytes, bytes(16))]
 
 
 async def test_a_group_waits_for_batches_that_are_on_their_way_and_for_none_behind_the_last(
