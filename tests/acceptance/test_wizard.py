@@ -28,8 +28,8 @@ PEOPLE: Sequence[Sequence[str]] = (
 )
 MAPPING = {
     "E-Mail": "email",
-    "Given": "firstName",
-    "Family": "lastName",
+    "First Name": "firstName",
+    "Last Name": "lastName",
     "Mobile": "phone",
     "Remark": "notes",
 }
