@@ -197,6 +197,9 @@ class Wizard:
         if progress is None:
             raise AnalysisUnknown
         status = progress.get("status")
+        if status == "complete" and job.state is JobState.ANALYZING:
+            # The reader has not let go of it yet, so it cannot be mapped: complete means that it can.
+            status, progress = "analyzing", {**progress, "status": "analyzing", "total": None}
         if status == "analyzing" and job.state in (JobState.FAILED, JobState.CANCELLED):
             status, progress = "error", {"message": job.reason}
         if status == "complete":

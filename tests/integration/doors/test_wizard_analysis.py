@@ -12,6 +12,7 @@ from tests.integration.doors.wizard import (
     COLUMNS,
     FILE,
     MAPPING,
+    ROWS,
     Sent,
     analyzed,
     announce,
@@ -62,6 +63,22 @@ async def test_a_finished_analysis_is_told_without_the_rows_as_they_came(tenant:
     assert (summary["s3Key"], summary["fileId"]) == (file.key, file.file_id)
     assert not {"sourceRows", "rowLines"} & set(summary)
     assert list(summary["columnSummary"]) == COLUMNS
+
+
+async def test_complete_means_that_it_can_be_mapped(tenant: Tenant) -> None:
+    """Until the reader has let go of the job, its analysis is told as going on."""
+    file = await analyzed(tenant)
+    path, body = f"/api/analyze/status/{file.file_id}", {"fileId": file.file_id, "mapping": MAPPING}
+    await tenant.api.database.execute("UPDATE import_jobs SET state = 'analyzing' WHERE id = $1", file.job_id)
+    told = (await tenant.get(path)).json
+    progress = {"processed": len(ROWS), "total": None, "status": "analyzing"}
+    assert told == {"status": "analyzing", "progress": progress}
+    assert (await post(tenant, "/api/map-columns", body)).status == 404
+    await tenant.api.database.execute(
+        "UPDATE import_jobs SET state = 'awaiting_mapping' WHERE id = $1", file.job_id
+    )
+    assert (await tenant.get(path)).json["status"] == "complete"
+    assert (await post(tenant, "/api/map-columns", body)).status == 200
 
 
 @pytest.mark.requirement("S1-071", "S1-082")
