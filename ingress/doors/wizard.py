@@ -19,7 +19,9 @@ from ingress.doors.errors import FAILURES
 from ingress.doors.receiving import PRINCIPAL, SERVICES, read_json, record
 from ingress.formats.opening import Asked
 from sluice.errors import OptionInvalid, Refused
+from sluice.events import FieldFault
 from sluice.job import JobState
+from sluice.mapping.sample import SYSTEM_FIELDS
 from sluice.outcome import REFUSED, Outcome
 
 WIZARD = web.AppKey("wizard", Wizard)
@@ -28,6 +30,9 @@ MAX_ERRORS = 1000
 
 IMPORTED = (Outcome.CREATED, Outcome.UPDATED, Outcome.MERGED)
 """All other outcomes are `skipped` (S1-105), cancelled rows in neither."""
+
+
+_LABELS = {field.name: field.label for field in SYSTEM_FIELDS}
 
 
 class AnalyzeFieldsMissing(Refused):
@@ -143,11 +148,17 @@ def answer(job: Job, refused: list[RowResult]) -> web.Response:
         "skipped": job.total_rows - imported,
     }
     if refused:
-        errors = [{"row": row.row_no, "message": fault.message} for row in refused for fault in row.faults]
+        errors = [{"row": row.row_no, "message": _message(fault)} for row in refused for fault in row.faults]
         body["errors"] = errors[:MAX_ERRORS]
     if job.ended:
         return web.json_response(body)
     return web.json_response({**body, "fileId": f"{FILE_ID}{job.id}"}, status=202)
+
+
+def _message(fault: FieldFault) -> str:
+    """What is wrong, under the name that S1 has for the field (S1-053)."""
+    label = _LABELS.get(fault.field)
+    return f"{label} is required" if fault.code == "required" and label else fault.message
 
 
 def _page(text: str) -> int:

@@ -36,13 +36,17 @@ async def test_an_import_that_ends_in_time_is_answered_in_full(tenant: Tenant) -
     )
     await until_pending(tenant, file)
     invalid = [{"field": "email", "code": "email_invalid", "message": "Invalid email format", "value": "x"}]
+    required = {"field": "first_name", "code": "required", "message": "First name is required", "value": ""}
+    invalid.append(required)
     await apply_batch(tenant.api, file.job_id, ALL, faults={ALL.index(Outcome.INVALID): invalid})
     answer = await asking
     assert answer.status == 200
     told = answer.json
     assert (told["success"], told["imported"], told["skipped"]) == (True, 3, 9)
-    assert {"row": ALL.index(Outcome.INVALID) + 1, "message": "Invalid email format"} in told["errors"]
-    assert len(told["errors"]) == 4
+    number = ALL.index(Outcome.INVALID) + 1
+    assert {"row": number, "message": "Invalid email format"} in told["errors"]
+    assert {"row": number, "message": "First Name is required"} in told["errors"]
+    assert len(told["errors"]) == 5
     state, organization_id = tenant.api.services.state, tenant.account.organization_id
     for key in (analysis_key, progress_key, mapping_key):
         assert not await state.exists(organization_id, key(file.job_id))
