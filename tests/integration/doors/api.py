@@ -168,7 +168,7 @@ async def leave_no_work(api: Api) -> None:
     """End every job of this API's tenants: another test's reader would take it for its own."""
     await api.database.execute(
         "UPDATE import_jobs SET state = 'cancelled', completed_at = now()"
-        " WHERE organization_id = ANY ($1) AND state IN ('pending', 'processing')",
+        " WHERE organization_id = ANY ($1) AND state IN ('pending', 'processing', 'analyzing')",
         api.organizations,
     )
 
