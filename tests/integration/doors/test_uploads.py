@@ -203,7 +203,7 @@ async def test_what_no_door_can_open_is_refused(tenant: Tenant, path: str) -> No
 # Uploaded files at the canonical door
 
 
-async def run(tenant: Tenant, file: Sent, **options: Any) -> Any:
+async def run(tenant: Tenant, file: Sent, /, **options: Any) -> Any:
     """`POST /v1/imports` naming an uploaded file."""
     return await post(tenant, V1, {"fileId": file.file_id, **options})
 

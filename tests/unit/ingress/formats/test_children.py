@@ -45,8 +45,12 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def children() -> list[psutil.Process]:
-    """The processes that this one has started and that live."""
-    return [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+    """The openers that this process has started and that live; servers of other tests are none."""
+    return [
+        child
+        for child in psutil.Process().children()
+        if child.status() != psutil.STATUS_ZOMBIE and "ingress.formats.child" in child.cmdline()
+    ]
 
 
 async def test_rows_come_through_the_child(book: Path, folders: Path) -> None:
