@@ -3,6 +3,7 @@
 - Properties that are a field of ours have its name, all others their own in lower case.
 - Several values are joined by " ::: ", the preferred one (PREF) first, each once.
 - The address fields are those of the preferred address; the others are text in `other_addresses`.
+- A second name (N), such as the same in another script, is text in `other_names`.
 - Fax and pager numbers are no telephone numbers and have fields of their own.
 - `full_name` (FN) is given where the card has no other name, unless it only repeats the company.
 - Pictures, sounds and keys are left out, unless by their address.
@@ -39,7 +40,7 @@ _SPOKEN = frozenset({"voice", "cell", "text"})
 
 _BASIC_TIME = re.compile(r"(\d{4})(\d\d)(\d\d)(?:T(\d\d)(\d\d)(\d\d)?(Z|[+-]\d\d:?\d\d)?)?", re.ASCII)
 _LABEL = re.compile(r"_\$!<(.*)>!\$_")
-_FULL_NAME = re.compile(r"^FN[^:]*:(.+)$", re.IGNORECASE | re.MULTILINE)
+_FULL_NAME = re.compile(r"^FN[^:\n]*:(.+)$", re.IGNORECASE | re.MULTILINE)
 _EXTENSION = re.compile(r";ext=", re.IGNORECASE)
 _PARAMETERS = re.compile(r";[\w-]+=.*")
 
@@ -52,6 +53,7 @@ class Card:
         self.fault = fault
         self._values: dict[str, list[tuple[int, str]]] = {}
         self._addresses: list[tuple[int, list[str]]] = []
+        self._name: list[str] = []
         self._full_name = ""
         self._labelled: list[tuple[str, Head, str]] = []
         self._labels: dict[str, str] = {}
@@ -138,8 +140,12 @@ class Card:
     def _read_name(self, head: Head, value: str) -> None:
         parts = [self._listed(part) for part in split_value(value, ";")]
         if not any(name in self._values for name in _NAME_PARTS):
+            self._name = parts
             for name, part in zip(_NAME_PARTS, parts, strict=False):
                 self._put(name, head, part)
+        elif parts != self._name:
+            last, first, middle, prefix, suffix = [*parts, *[""] * 5][:5]
+            self._put("other_names", head, " ".join(filter(None, (prefix, first, middle, last, suffix))))
 
     def _read_full_name(self, head: Head, value: str) -> None:
         self._full_name = self._full_name or self._text(value)

@@ -96,7 +96,7 @@ def content_lines(source: SourceText) -> Iterator[ContentLine]:
 class _Unfolding:
     """A line to which others may belong."""
 
-    __slots__ = ("_is_cut", "_is_quoted", "_limit", "_number", "_parts", "_size")
+    __slots__ = ("_is_base64", "_is_cut", "_is_quoted", "_limit", "_number", "_parts", "_size")
 
     def __init__(self, number: int, data: bytes, is_cut: bool) -> None:
         self._number = number
@@ -106,6 +106,7 @@ class _Unfolding:
         # Looked up when another line comes, as most lines stand alone.
         self._limit = 0
         self._is_quoted: bool | None = None
+        self._is_base64: bool | None = None
 
     def goes_on(self, data: bytes) -> bool:
         """Whether the next physical line belongs to this one."""
@@ -113,7 +114,11 @@ class _Unfolding:
             return True
         if self._parts[-1][-1:] == b"=" and self._is_quoted_printable():
             return not _CARD_ENDS.fullmatch(data)
-        return b":" not in data and bool(_BASE64_LINE.fullmatch(data)) and bool(_BASE64.match(self._parts[0]))
+        if b":" in data or not _BASE64_LINE.fullmatch(data):
+            return False
+        if self._is_base64 is None:
+            self._is_base64 = _BASE64.match(self._parts[0]) is not None
+        return self._is_base64
 
     def add(self, data: bytes, is_cut: bool, *, is_old: bool) -> None:
         """Take the next physical line."""

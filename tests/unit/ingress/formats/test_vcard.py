@@ -7,6 +7,7 @@ import contextlib
 import os
 import quopri
 import re
+import time
 import tracemalloc
 from pathlib import Path
 
@@ -56,6 +57,10 @@ def fields_of(body: str, version: str = "3.0") -> dict[str, str]:
     ("body", "fields"),
     [
         ("N:van Dyk;Ann\nFN:Ann van Dyk", {"last_name": "van Dyk", "first_name": "Ann"}),
+        (
+            "N:Dyk;Ann\nN;ALTID=1:Dijk;Anna;;Dr.\nN:Dyk;Ann",
+            {"last_name": "Dyk", "first_name": "Ann", "other_names": "Dr. Anna Dijk"},
+        ),
         ("N:;;Ann;Dr.;MD", {"middle_name": "Ann", "name_prefix": "Dr.", "name_suffix": "MD"}),
         ("N:;;;;\nFN:Ann van Dyk", {"full_name": "Ann van Dyk"}),
         ("FN:ACME\nORG:ACME;Sales;West", {"company": "ACME", "department": "Sales, West"}),
@@ -189,6 +194,21 @@ def test_a_broken_line_is_named() -> None:
     """The sentence tells the line within the file."""
     table = opened(open_vcard, b"BEGIN:VCARD\nTEL:1\nno property\nEND:VCARD\n")
     assert table.sentences[0].startswith("Line 3 ")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"BEGIN:VCARD\nAGENT:" + b"\\nFN" * 60_000 + b"\nEND:VCARD\n",
+        b"BEGIN:VCARD\nX;b;" + b"A" * 250_000 + b"\n" + b"A\n" * 60_000 + b"END:VCARD\n",
+    ],
+    ids=["names of an agent", "base64 behind a long line"],
+)
+def test_a_hostile_card_takes_no_longer_than_its_size(data: bytes) -> None:
+    """What looks like the beginning of something again and again is looked at once."""
+    began = time.process_time()
+    assert len(opened(open_vcard, data).rows) == 1
+    assert time.process_time() - began < 5
 
 
 def test_files_without_a_card_are_refused() -> None:
