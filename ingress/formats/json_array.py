@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple, NoReturn
 
-from ingress.formats.json_values import scan, told
+from ingress.formats.json_values import object_of, scan, told
 from ingress.formats.rows import MAX_ROW_BYTES, FileUnreadable
 from ingress.formats.source import SourceText
 from sluice.errors import FileEmpty
@@ -175,7 +175,7 @@ class JsonList:
     def _member_elements(self, cursor: JsonCursor) -> Iterator[Found]:
         """The elements of the list in an object; the object itself where it has no list."""
         chosen = ""
-        own: dict[str, Any] = {}
+        own: list[tuple[str, Any]] = []
         size = 0
         for name in _members(cursor):
             if cursor.begins_list_of_objects():
@@ -190,12 +190,12 @@ class JsonList:
             found = cursor.value()
             size += len(name) + len(found.source) if not found.fault else MAX_ROW_BYTES
             if size <= MAX_ROW_BYTES:
-                own[name] = found.value
+                own.append((name, found.value))
         if chosen:
             self.note = f'The contacts were taken from the list "{_shown(chosen)}" of the file.'
-        elif [] not in own.values():
+        elif all(value != [] for _, value in own):
             self.note = "The file holds one JSON object, which was taken as one contact."
-            yield Found(own, "\\u", "row_too_long" if size > MAX_ROW_BYTES else "")
+            yield Found(object_of(own), "\\u", "row_too_long" if size > MAX_ROW_BYTES else "")
 
 
 def _shown(name: str) -> str:

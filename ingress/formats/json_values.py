@@ -5,6 +5,7 @@
 - Several values are joined by " ::: ", the primary one first. Of `[{"value": "a@example.org", "type":
   "work"}]` the value is taken. Objects that are no single value, such as postal addresses, give the fields of
   the first, and all others as text in `addresses (others)`.
+- A name that stands twice in an object has several values.
 - null and what is empty give an empty text.
 """
 
@@ -53,7 +54,26 @@ def _refuse_constant(name: str) -> NoReturn:
     raise json.JSONDecodeError(f"{name} is no number of JSON", name, 0)
 
 
-scan = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_refuse_constant).raw_decode
+def object_of(members: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """The object with these members. Of a name that stands in it with several values they are a list."""
+    found = dict(members)
+    if len(found) == len(members):
+        return found
+    several: dict[str, dict[str, Any]] = {}
+    for name, value in members:
+        several.setdefault(name, {})[repr(value)] = value
+    return {name: _together(list(values.values())) for name, values in several.items()}
+
+
+def _together(values: list[Any]) -> Any:
+    if len(values) == 1:
+        return values[0]
+    return [item for value in values for item in (value if isinstance(value, list) else [value])]
+
+
+scan = json.JSONDecoder(
+    object_pairs_hook=object_of, parse_int=str, parse_float=str, parse_constant=_refuse_constant
+).raw_decode
 """`scan(text, at)`: the JSON value that begins exactly there and where it ends, its numbers as texts.
 
 Raises JSONDecodeError where there is none, RecursionError where it is nested too deep.

@@ -40,7 +40,10 @@ def flat(text: str) -> dict[str, str]:
         ('{"a": null, "b": true, "c": false}', {"a": "", "b": "true", "c": "false"}),
         ('{"a": [], "b": {}, "c": [null]}', {"a": "", "b": "", "c": ""}),
         ('{"a": "  x\\n"}', {"a": "x"}),
-        ('{"a": 1, "a": 2}', {"a": "2"}),
+        ('{"a": 1, "a": 2}', {"a": "1 ::: 2"}),
+        ('{"a": "x", "b": "y", "a": "x"}', {"a": "x", "b": "y"}),
+        ('{"a": ["x", "y"], "a": "z"}', {"a": "x ::: y ::: z"}),
+        ('{"n": {"b": 1, "b": null, "b": 2}}', {"n.b": "1 ::: 2"}),
         ('{"adr": {"city": "Bonn", "geo": {"lat": 1.50}}}', {"adr.city": "Bonn", "adr.geo.lat": "1.50"}),
         ('{"tags": ["a", 1, true, null, ["b"]]}', {"tags": "a ::: 1 ::: true ::: b"}),
         ('{"a": {"b": "1"}, "a.b": "2"}', {"a.b": "1 ::: 2"}),
@@ -120,6 +123,17 @@ def test_what_is_no_list_of_objects_is_refused(data: bytes, problem: str) -> Non
     with pytest.raises(FileRefused) as refused:
         opened(open_json, data)
     assert problem in refused.value.message
+
+
+@pytest.mark.parametrize("opener", [open_json, open_ndjson])
+def test_a_name_that_stands_twice_has_both_values(opener: Any) -> None:
+    """No value is dropped, whichever way the object is read."""
+    both = b'{"email": "a@example.com", "name": "Ann", "email": "b@example.com"}'
+    for data in (both, b"[" + both + b"]", both + b"\n" + both):
+        if opener is open_json and data.count(b"\n"):
+            continue
+        table = opened(opener, data)
+        assert table.cells[0] == {"email": "a@example.com ::: b@example.com", "name": "Ann"}
 
 
 def test_names_in_sentences_are_text() -> None:
