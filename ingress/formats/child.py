@@ -9,8 +9,10 @@ that the file was too much for it.
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from types import TracebackType
 
 import msgspec
 
@@ -48,6 +50,7 @@ class TableHead(msgspec.Struct, frozen=True):
 
 def main() -> None:
     """Open the file that the one argument names."""
+    sys.excepthook = tell_place
     request = msgspec.json.decode(sys.argv[1], type=Request)
     limit_this_process(request.limits)
     with open(1, "wb", buffering=OUTPUT_BYTES) as output:
@@ -79,6 +82,13 @@ def table_lines(request: Request) -> Iterator[bytes]:
     if not count:
         raise FileHasNoRows()
     yield msgspec.json.encode({"rows": count}) + b"\n"
+
+
+def tell_place(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Write where an error came from and its type, but not its text: that may hold a cell's value."""
+    for frame in traceback.extract_tb(trace, -1):
+        print(f'  File "{frame.filename}", line {frame.lineno}', file=sys.stderr)
+    print(f"{kind.__module__}.{kind.__qualname__}", file=sys.stderr)
 
 
 def _refusal_line(refusal: Refused) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
@@ -36,8 +37,11 @@ MAX_LINE_BYTES = 2 * MAX_ROW_BYTES
 # Between the end of its output and its own: it has nothing left to do.
 ENDING_SECONDS = 5.0
 
-# Of what a dying child writes, this much goes to the log.
-LOGGED_CHARACTERS = 500
+# The end of what a dying child writes says why. Only a place and a type of it go to the log
+# (`child.tell_place`): the rest may hold a cell's value.
+READ_BYTES = 16 * 1024
+_PLACE = re.compile(r'^  File "([^"\n]{1,300})", line (\d{1,9})', re.MULTILINE)
+_TYPE = re.compile(r"^([A-Za-z_][\w.]{0,200})(?::|$)", re.MULTILINE)
 
 NOTHING_ASKED = Asked()
 DEFAULT_LIMITS = Limits()
@@ -169,14 +173,29 @@ class _Child:
                 await self._process.wait()
         await self.stop()
         code = self._process.returncode
-        words = self._words.read_text(errors="replace")[-LOGGED_CHARACTERS:]
-        log.warning("file opener died", exit=code, words=words)
+        words = _end_of(self._words)
+        log.warning("file opener died", exit=code, **_place_in(words))
         if code == -signal.SIGXCPU:
             return FileTooDemanding(resource="time")
         # Rust says so and aborts; the kernel, when the machine has no more, kills.
         if code == -signal.SIGKILL or (code == -signal.SIGABRT and "memory allocation" in words):
             return FileTooDemanding(resource="memory")
         return FileDamaged(problem="reading it ended in an error.")
+
+
+def _end_of(words: Path) -> str:
+    with words.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - READ_BYTES))
+        return file.read().decode("utf-8", "replace")
+
+
+def _place_in(words: str) -> dict[str, str]:
+    """Where the last error came from, and its type; nothing where a signal ended the child."""
+    places = list(_PLACE.finditer(words))
+    if not places:
+        return {}
+    kind = _TYPE.search(words, places[-1].end())
+    return {"place": f"{places[-1][1]}:{places[-1][2]}", "error": kind[1] if kind else ""}
 
 
 def _split(lines: bytes) -> tuple[bytes, bytes]:

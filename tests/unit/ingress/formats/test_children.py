@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+import re
 import signal
 import string
 import tempfile
@@ -13,9 +14,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+import structlog
 
 from ingress.formats import opening, rows
-from ingress.formats.children import _Error, _refusal, open_rows
+from ingress.formats.children import _end_of, _Error, _place_in, _refusal, open_rows
 from ingress.formats.limits import Limits
 from ingress.formats.opening import Asked, FileDamaged, FileTooDemanding, Kind, SheetUnknown
 from ingress.formats.rows import HeaderUnreadable
@@ -119,6 +121,26 @@ async def test_a_child_that_fails_is_one_refused_file(tmp_path: Path) -> None:
     """An error that nobody thought of ends the child, not the parent."""
     with pytest.raises(FileDamaged, match="ended in an error"):
         await open_in_child(tmp_path / "not there", kind=Kind.CSV)
+
+
+async def test_the_log_has_the_place_of_an_error_and_no_value(tmp_path: Path) -> None:
+    """What a dying child says may hold a cell: its type and place are logged, nothing else."""
+    with structlog.testing.capture_logs() as logs, pytest.raises(FileDamaged):
+        await open_in_child(tmp_path / "4155550001", kind=Kind.CSV)
+    (entry,) = logs
+    assert entry["error"] == "builtins.FileNotFoundError"
+    assert re.fullmatch(r"\S+\.py:[0-9]+", entry["place"])
+    assert "4155550001" not in str(entry)
+
+
+def test_only_the_end_of_what_a_child_said_is_read(tmp_path: Path) -> None:
+    """A child may write until its limit: the last error counts, and its text is not taken."""
+    place = b'  File "a.py", line 7, in f\n    g(x)\n    ^^^^\n'
+    (tmp_path / "words").write_bytes(b"x" * MEGABYTE + b"\n" + place + b"csv.Error: 4155550001\n")
+    words = _end_of(tmp_path / "words")
+    assert len(words) < MEGABYTE
+    assert _place_in(words) == {"place": "a.py:7", "error": "csv.Error"}
+    assert _place_in("memory allocation of 9 bytes failed") == {}
 
 
 async def test_the_processor_is_limited(tmp_path: Path) -> None:
