@@ -26,7 +26,7 @@ def open_delimited(path: Path, asked: Asked) -> Table:
         late = _late_guess(path)
         if late is not None:
             source = replace(source, dialect=replace(source.dialect, encoding=late.encoding))
-            notes = (late.note,) if late.note else ()
+            notes = (*notes, late.note) if late.note else notes
     return Table(
         columns=source.columns,
         rows=_rows(path, source),

@@ -11,13 +11,15 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from ingress.formats.csv import CsvDialect
 from ingress.formats.encoding import WIDE, EncodingGuess, LineSplitter, canonical_encoding, guess_encoding
 from ingress.formats.rows import MAX_COLUMNS, MAX_ROW_BYTES, HeaderUnreadable, Position
 from sluice.errors import FileEmpty, FileHasNoRows, FileNotCsv, OptionInvalid
+from sluice.values.headers import map_columns
 
 # How much of a file's start is looked at; a header has to end within it.
 HEAD_BYTES = 256 * 1024
@@ -62,6 +64,9 @@ _MARKUP: Sequence[tuple[re.Pattern[str], str]] = (
     (re.compile(r'\{\s*("[^"]*"\s*:|\})|\[\s*(\{\s*"|"[^"]*"\s*[,\]]\s*["\]]|\])'), "it is a JSON document"),
 )
 
+# Lines above the header, such as a title or LinkedIn's notes, are looked for within this many.
+PREAMBLE_LINES = 10
+
 _SEPARATOR_LINE = re.compile(r'"?sep=([^\w\s"]|\t)"?', re.IGNORECASE)
 _FORBIDDEN_IN_NAMES = str.maketrans("", "", "<>\"'\0")
 
@@ -103,7 +108,10 @@ def inspect_head(
     header_at = blank + 1 + _blank_lines(texts[blank + 1 :]) if hint else blank
     if header_at == len(texts):
         raise FileEmpty()
-    chosen = _choose_delimiter(delimiter or (hint and hint[1]), texts[header_at:])
+    wanted = _checked(delimiter or (hint and hint[1]))
+    above = _lines_above(wanted, texts[header_at:])
+    header_at += above
+    chosen = _choose_delimiter(wanted, texts[header_at:])
     cells, behind = _read_header(texts, header_at, chosen)
     _refuse_wrong_bytes(b"".join(lines[header_at:behind]), guess.encoding)
     if complete and _blank_lines(texts[behind:]) == len(texts) - behind:
@@ -114,7 +122,10 @@ def inspect_head(
         dialect=CsvDialect(guess.encoding, chosen),
         first=Position(part_no=1, byte_offset=offset, line=behind + 1, row_no=1),
         certain=guess.certain,
-        notes=(guess.note,) if guess.note else (),
+        notes=(
+            *((guess.note,) if guess.note else ()),
+            *((above_note("line", header_at + 1),) if above else ()),
+        ),
     )
 
 
@@ -152,6 +163,43 @@ def name_columns(cells: Sequence[str]) -> tuple[str, ...]:
         taken.add(name)
         names.append(name)
     return tuple(names)
+
+
+def rows_above(rows: Iterable[Sequence[str]]) -> int:
+    """How many of a table's first rows stand above its header, each alone in its row: usually none.
+
+    Only a row of three cells or more, of which two or more name contact fields, is a header below others.
+    """
+    for index, cells in enumerate(rows):
+        filled = sum(1 for cell in cells if cell.strip())
+        if index and filled >= 3 and sum(map(bool, map_columns(cells).fields)) >= 2:
+            return index
+        if filled > 1:
+            return 0
+    return 0
+
+
+def above_note(unit: str, number: int) -> str:
+    """The sentence for a header that is not the first thing in the file, but in this line or row of it."""
+    return f"The columns' names were taken from {unit} {number}; what stands above them was not read."
+
+
+def _lines_above(wanted: str | None, texts: Sequence[str]) -> int:
+    """How many lines stand above the header, by whichever delimiter finds it."""
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_ROW_BYTES))
+    for delimiter in (wanted,) if wanted else DELIMITERS:
+        rows: list[list[str]] = []
+        lines: list[int] = []  # above each row
+        reader = csv.reader(iter(texts[:PREAMBLE_LINES]), delimiter=delimiter)
+        with suppress(csv.Error):
+            behind = 0
+            for row in reader:
+                rows.append([cell.strip() for cell in row])
+                lines.append(behind)
+                behind = reader.line_num
+        if above := rows_above(rows):
+            return lines[above]
+    return 0
 
 
 def _refuse_binary(head: bytes) -> None:
@@ -206,11 +254,15 @@ def _blank_lines(texts: Sequence[str]) -> int:
     return len(texts)
 
 
+def _checked(delimiter: str | None) -> str | None:
+    if delimiter and (len(delimiter) != 1 or delimiter.isalnum() or delimiter in ' "\r\n\0'):
+        allowed = "one character such as , ; | or a tab"
+        raise OptionInvalid(field="delimiter", value=delimiter, allowed=allowed)
+    return delimiter
+
+
 def _choose_delimiter(wanted: str | None, texts: Sequence[str]) -> str:
-    if wanted is not None:
-        if len(wanted) != 1 or wanted.isalnum() or wanted in ' "\r\n\0':
-            allowed = "one character such as , ; | or a tab"
-            raise OptionInvalid(field="delimiter", value=wanted, allowed=allowed)
+    if wanted:
         return wanted
     best, best_score = DELIMITERS[0], (0.0, 0)
     for delimiter in DELIMITERS:

@@ -1,13 +1,12 @@
-"""An xlsx file as the archive it is: sound, of bearable size, and the error cells that calamine leaves out.
+"""An xlsx file as the archive it is: sound, of bearable size, and the cells that calamine shows otherwise.
 
-calamine answers a cell such as #N/A as an empty one, but a person should see that a look-up failed. So the
-sheets' XML, which is unpacked once anyway to count its true size, is searched for such cells, and a sheet
-that has some is read a second time along with its rows.
+The sheets' XML is unpacked once anyway to count its true size, and searched for signs of such cells
+(`xlsx_cells`) then. A sheet that has some is read a second time along with its rows, and so is every sheet of
+a workbook with a format of zeros.
 """
 
 from __future__ import annotations
 
-import re
 import xml.etree.ElementTree as ElementTree
 import zipfile
 from collections import Counter
@@ -15,26 +14,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from posixpath import join, normpath
 
-from ingress.formats.inflating import PIECE_BYTES, Allowance, open_archive
+from ingress.formats.inflating import Allowance, open_archive
 from ingress.formats.opening import FileDamaged
+from ingress.formats.xlsx_cells import SIGNS, SIGNS_BYTES, Masks, ShownCell, masks_of, shown_cells
 
 # calamine reads these alone; pictures and the like are never unpacked.
 _READ_PARTS = (".xml", ".rels", ".bin")
 
-# A formula may have 8,192 characters ("Excel specifications and limits"), each up to six bytes as an entity.
-_CELL_BYTES = 64 * 1024
-_ERROR_TYPE = re.compile(rb"""\st=["']e["']""")
-_ERROR_CELL = re.compile(
-    rb"""<(?:\w+:)?c\s(?=[^<>]*?\bt=["']e["'])[^<>]*?\br=["']([A-Z]{1,3})([0-9]{1,7})["'][^<>]*>"""
-    rb"""(?:(?!</(?:\w+:)?c>).){0,60000}?<(?:\w+:)?v>([^<]{1,40})</""",
-    re.DOTALL,
-)
-
-ErrorCell = tuple[int, int, str]  # row and column from 0, the text
-
 
 def check_parts(path: Path) -> frozenset[str]:
-    """See that a workbook's parts can be unpacked; the names of those that have error cells.
+    """See that a workbook's parts can be unpacked; the names of those with signs of such cells.
 
     Raises FileDamaged, FileEncrypted, FileUnpacksTooLarge.
     """
@@ -47,53 +36,56 @@ def check_parts(path: Path) -> frozenset[str]:
         if twice:
             raise FileDamaged(problem=f'it has two parts named "{twice[0]}".')
         read = [part for part in parts if part.filename.lower().endswith(_READ_PARTS)]
-        return frozenset(part.filename for part in read if _has_errors(archive, part, allowance))
+        return frozenset(part.filename for part in read if _has_signs(archive, part, allowance))
 
 
-def error_cells(path: Path, sheet: str, parts: frozenset[str]) -> Iterator[ErrorCell]:
-    """The error cells of one sheet in the order of the file, if its part is among these."""
+def cells_shown(path: Path, sheet: str, parts: frozenset[str]) -> Iterator[ShownCell]:
+    """The cells of one sheet that calamine shows otherwise, in the order of the file.
+
+    `parts` are those with signs of them.
+    """
     with open_archive(path) as archive:
-        part = _part_of(archive, sheet)
-        if part not in parts:
+        workbook = next((name for name in archive.namelist() if name.lower().endswith("workbook.xml")), None)
+        if workbook is None:
+            return
+        relations = _relations(archive, workbook)
+        styles = next((part for kind, part in relations.values() if kind.endswith("/styles")), None)
+        masks: Masks = {}
+        if styles in archive.namelist():
+            with archive.open(styles) as stream:
+                masks = masks_of(stream)
+        _, part = relations.get(_relation_of(archive, workbook, sheet), ("", ""))
+        if part not in archive.namelist() or not (masks or part in parts):
             return
         with archive.open(part) as stream:
-            held = b""
-            while piece := stream.read(PIECE_BYTES):
-                held += piece
-                behind = 0
-                for cell in _ERROR_CELL.finditer(held):
-                    behind = cell.end()
-                    yield int(cell[2]) - 1, _column(cell[1]), cell[3].decode("utf-8", "replace")
-                held = held[max(behind, len(held) - _CELL_BYTES) :]
+            yield from shown_cells(stream, masks)
 
 
-def _has_errors(archive: zipfile.ZipFile, part: zipfile.ZipInfo, allowance: Allowance) -> bool:
+def _has_signs(archive: zipfile.ZipFile, part: zipfile.ZipInfo, allowance: Allowance) -> bool:
     found, last = False, b""
     with archive.open(part) as stream:
         for piece in allowance.pieces(stream.read):
-            found = found or _ERROR_TYPE.search(last + piece) is not None
-            last = piece[-8:]
+            found = found or SIGNS.search(last + piece) is not None
+            last = piece[-SIGNS_BYTES:]
     return found
 
 
-def _part_of(archive: zipfile.ZipFile, sheet: str) -> str | None:
-    """The part that holds this sheet: the workbook names a relationship, which names the part."""
-    workbook = next((name for name in archive.namelist() if name.lower().endswith("workbook.xml")), None)
-    if workbook is None:
-        return None
+def _relation_of(archive: zipfile.ZipFile, workbook: str, sheet: str) -> str:
+    """The relationship by which the workbook names this sheet's part."""
+    for element in _elements(archive, workbook, "sheet"):
+        if element.get("name") == sheet:
+            return next((value for key, value in element.items() if key.endswith("}id")), "")
+    return ""
+
+
+def _relations(archive: zipfile.ZipFile, workbook: str) -> dict[str, tuple[str, str]]:
+    """The workbook's relationships: the kind and the part of each."""
     folder, _, name = workbook.rpartition("/")
-    wanted = next(
-        (
-            next((value for key, value in element.items() if key.endswith("}id")), None)
-            for element in _elements(archive, workbook, "sheet")
-            if element.get("name") == sheet
-        ),
-        None,
-    )
-    for element in _elements(archive, join(folder, "_rels", f"{name}.rels"), "Relationship"):
-        if element.get("Id") == wanted and (target := element.get("Target")):
-            return normpath(join("/", folder, target)).lstrip("/")
-    return None
+    return {
+        element.get("Id", ""): (element.get("Type", ""), normpath(join("/", folder, target)).lstrip("/"))
+        for element in _elements(archive, join(folder, "_rels", f"{name}.rels"), "Relationship")
+        if (target := element.get("Target"))
+    }
 
 
 def _elements(archive: zipfile.ZipFile, part: str, name: str) -> list[ElementTree.Element]:
@@ -103,10 +95,3 @@ def _elements(archive: zipfile.ZipFile, part: str, name: str) -> list[ElementTre
     except (KeyError, ElementTree.ParseError):
         return []
     return [element for element in root.iter() if element.tag.rpartition("}")[2] == name]
-
-
-def _column(letters: bytes) -> int:
-    number = 0
-    for letter in letters:
-        number = number * 26 + letter - 64
-    return number - 1

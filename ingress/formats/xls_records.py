@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from ingress.formats.workbook_parts import ErrorCell
+from ingress.formats.xlsx_cells import ShownCell
 
 ERRORS = {
     0x00: "#NULL!",
@@ -32,14 +32,14 @@ def has_password(path: Path) -> bool:
     return any(number == _PASSWORD for number, _ in _records(_workbook_stream(path.read_bytes()), 0))
 
 
-def error_cells(path: Path, sheet_index: int) -> Iterator[ErrorCell]:
+def error_cells(path: Path, sheet_index: int) -> Iterator[ShownCell]:
     """The error cells of the sheet with this number, from 0, in the order of its rows."""
     stream = _workbook_stream(path.read_bytes())
     starts = [int.from_bytes(data[:4], "little") for number, data in _records(stream, 0) if number == _SHEET]
     return iter(sorted(_errors(stream, starts[sheet_index])) if sheet_index < len(starts) else ())
 
 
-def _errors(stream: bytes, start: int) -> Iterator[ErrorCell]:
+def _errors(stream: bytes, start: int) -> Iterator[ShownCell]:
     for number, data in _records(stream, start):
         if number == _VALUE and data[7:8] == b"\x01":
             code = data[6]
@@ -100,7 +100,9 @@ class _Container:
         """The sectors of the table: 109 are named in the header, the others in sectors of their own."""
         count, following = struct.unpack_from("<I20xI", self._content, 44)
         found = list(struct.unpack_from("<109I", self._content, 76))
-        while following < _LAST_SECTOR and len(found) < count:
+        taken: set[int] = set()
+        while following < _LAST_SECTOR and following not in taken and len(found) < count:
+            taken.add(following)  # a ring of them brings nothing new
             *more, following = _numbers(self._sectors([following]))
             found += more
         return [number for number in found[:count] if number < _LAST_SECTOR]

@@ -45,6 +45,14 @@ def test_header_and_rows_of_every_dialect(delimiter: str, encoding: str, end: st
         ('"sep=,"\na;x,b;y\n1,2', ("a;x", "b;y"), Position(1, 16, 3, 1)),
         ("\ufeffsep=|\n\na|b\n1|2\n", ("a", "b"), Position(1, 14, 4, 1)),
         ("email\na@example.com\n", ("email",), Position(1, 6, 2, 1)),
+        ("Customers 2024\na,email,phone\n1,2,3", ("a", "email", "phone"), Position(1, 29, 3, 1)),
+        ("Customers, 2024;;\n;\n\na;email;phone\n1", ("a", "email", "phone"), Position(1, 35, 5, 1)),
+        (
+            'Notes:\n"When exporting, you may\nnotice"\n\nFirst Name,Last Name,URL,Position\nA,B,,\n',
+            ("First Name", "Last Name", "URL", "Position"),
+            Position(1, 75, 6, 1),
+        ),
+        ("sep=|\nTitle\nname|email|phone\n1", ("name", "email", "phone"), Position(1, 29, 4, 1)),
         ("name;full, name\nx;a, b\ny;c\n", ("name", "full, name"), Position(1, 16, 2, 1)),
     ],
 )
@@ -197,6 +205,28 @@ def test_a_guess_is_told() -> None:
     assert not guessed.certain
     assert "cp1252" in guessed.notes[0]
     assert inspect_head(b"a,b\n1,2", complete=True).notes == ()
+
+
+def test_what_stands_above_the_header_is_told() -> None:
+    """Whoever confirms the columns learns where their names were taken from."""
+    notes = inspect_head(b"Title\nname,email,phone\n1", complete=True).notes
+    assert notes == ("The columns' names were taken from line 2; what stands above them was not read.",)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "email\nname,phone",  # too few names to be sure
+        "a,b\nname,email,phone\n1,2,3",  # the first line has several cells
+        "notes\nAnn,Bo,Cy\n",  # no names of fields
+        "title\n" + "\n" * 9 + "name,email,phone\n",  # too far down
+    ],
+)
+def test_the_first_line_is_the_header_where_no_other_surely_is(text: str) -> None:
+    """A line below is only taken when the one above has one cell and it has three, two of them known."""
+    head = inspect_head(text.encode() + b"\nx\n", complete=True)
+    assert head.first.line == 2
+    assert head.notes == ()
 
 
 def test_one_nul_byte_is_a_rows_fault_and_no_other_format() -> None:
