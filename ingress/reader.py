@@ -33,6 +33,7 @@ from ingress.reading.job import LeasedJob
 from ingress.reading.opening import Opening
 from ingress.reading.postgres import open_leases
 from ingress.reading.producing import Outbound
+from ingress.reading.scratch import own_folder
 from ingress.reading.sending import JobSending, Surroundings
 from ingress.reading.source import Source
 from ingress.reading.turns import Turns
@@ -131,9 +132,10 @@ class Role:
             exits.push_async_callback(outbound.stop)
             await outbound.start()
             source = Source(store, telemetry)
+            folder = exits.enter_context(own_folder(settings.instance))
             around = Surroundings(
                 source=source,
-                opening=Opening(store, source, leases, settings.max_rows_allowed, telemetry),
+                opening=Opening(store, source, leases, settings.max_rows_allowed, telemetry, folder),
                 state=make_state(settings, leases.acting, store, clock),
                 leases=leases,
                 outbound=outbound,

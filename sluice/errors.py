@@ -36,8 +36,8 @@ class SluiceError(Exception):
 
     @property
     def message(self) -> str:
-        """The sentence for a person."""
-        return str(self)
+        """The sentence for a person, without NUL, which a name in it may have and no column can."""
+        return str(self).replace("\0", "")
 
 
 class SettingsInvalid(SluiceError):

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from ingress.analysis.columns import Columns
+from ingress.analysis.columns import JUDGED, Columns
 from ingress.formats.rows import RowChunk
 from sluice.events import ImportOptions
 from sluice.mapping.proposals import Proposal, propose
@@ -17,8 +17,9 @@ from sluice.mapping.sample import judge_sample
 SAMPLE_ROWS = 1_000
 """Rows that are kept for the preview (S1-030)."""
 SAMPLE_BYTES = 1536 * 1024
-"""All rows of the sample as they are shown, their columns' names in each: wide files keep fewer rows. They
-are kept twice, beside the columns' summary, and all of it has to go into one value of the state."""
+"""All rows of the sample as they are shown, as JSON, with their columns' names in each: wide files keep fewer
+rows, at least one. They are kept twice, beside the columns' summary, and all of it has to go into one value
+of the state."""
 
 
 class Analysis:
@@ -42,6 +43,7 @@ class Analysis:
         self._shown: list[dict[str, Any]] = []
         self._faults: dict[str, str] = {}
         self._bytes = 0
+        self._full = False
         self._valid = 0
 
     def __enter__(self) -> Analysis:
@@ -63,7 +65,7 @@ class Analysis:
             if index in faults:
                 messages = [faults[index]]
             self._valid += not messages
-            if len(self._sample) < SAMPLE_ROWS and self._bytes < SAMPLE_BYTES:
+            if not self._full:
                 self._keep(rows[index], chunk.lines[index], messages, faulty=index in faults)
         self.rows += len(rows)
 
@@ -98,7 +100,7 @@ class Analysis:
     def _propose(self, chunk: RowChunk) -> None:
         """The first rows propose: who waits for it waits no longer than for a page of the file."""
         samples = {
-            name: [row[index] for row in islice(chunk.rows, SAMPLE_ROWS)]
+            name: [row[index][:JUDGED] for row in islice(chunk.rows, SAMPLE_ROWS)]
             for index, name in enumerate(self._names)
         }
         self._proposals = propose(self._names, samples, self._remembered, self._options.region)
@@ -106,18 +108,22 @@ class Analysis:
         self._options = msgspec.structs.replace(self._options, mapping=mapping)
 
     def _keep(self, row: list[str], line: int, messages: list[str], *, faulty: bool) -> None:
-        if faulty:
-            self._faults[str(len(self._sample))] = messages[0]
-        self._sample.append(row)
-        self._lines.append(line)
         shown = {
             **dict(zip(self._names, row, strict=True)),
-            "_rowIndex": len(self._sample),
+            "_rowIndex": len(self._sample) + 1,
             "_isValid": not messages,
             "_errors": messages,
         }
         self._bytes += len(msgspec.json.encode(shown))
+        if self._sample and self._bytes > SAMPLE_BYTES:
+            self._full = True
+            return
+        if faulty:
+            self._faults[str(len(self._sample))] = messages[0]
+        self._sample.append(row)
+        self._lines.append(line)
         self._shown.append(shown)
+        self._full = len(self._sample) == SAMPLE_ROWS
 
 
 def plain(mapping: Mapping[str, Any]) -> dict[str, str]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+
+import msgspec
 
 from ingress.analysis.distinct import Distinct
 from sluice.values.country import parse_country
@@ -18,8 +21,14 @@ GUESSED_FROM = 1_000
 """Filled cells of a column that decide what kind it is."""
 MOST = 0.8
 """Share of them that has to be of a kind for the column to be: real columns have some dirt in them."""
+JUDGED = 1_000
+"""Characters of a value that decide what kind it is: no kind has values as long."""
+EARLY_BYTES = 16 * 1024 * 1024
+"""All values that wait for the kind of their column; beyond it the fullest column is guessed from fewer."""
 SHOWN = 200
 """Characters of a value that is shown."""
+SUMMARY_BYTES = 1024 * 1024
+"""All values that are shown, as JSON: of very many columns less is shown of each."""
 TEXT = "text"
 
 _NUMBER = re.compile(r"[-+]?(\d{1,3}([,. ]\d{3})+|\d+)([.,]\d+)?\s?%?")
@@ -62,19 +71,28 @@ class ColumnFacts:
     valid: int = 0
     failing: list[tuple[int, str]] = field(default_factory=list)
     guessed: bool = False
-    _early: list[tuple[Sequence[int], Sequence[str]]] = field(default_factory=list)
+    early: list[tuple[Sequence[int], Sequence[str]]] = field(default_factory=list)
+    early_bytes: int = 0
 
-    def as_json(self, unique: int) -> dict[str, object]:
-        """`ColumnStats` of S1, and the kind with what breaks it."""
+    def as_json(self, unique: int, value_bytes: int) -> dict[str, object]:
+        """`ColumnStats` of S1, and the kind with what breaks it; a value takes so many bytes at most."""
         return {
             "filled": self.filled,
             "empty": self.empty,
             "unique": unique,
-            "samples": self.samples,
+            "samples": [_shortened(value, value_bytes) for value in self.samples],
             "type": self.kind,
             "validShare": round(self.valid / self.filled, 4) if self.filled else None,
-            "failing": [{"line": line, "value": value} for line, value in self.failing],
+            "failing": [
+                {"line": line, "value": _shortened(value, value_bytes)} for line, value in self.failing
+            ],
         }
+
+
+def _shortened(value: str, most_bytes: int) -> str:
+    while (size := len(msgspec.json.encode(value))) > most_bytes:
+        value = value[: len(value) * most_bytes // size]
+    return value
 
 
 class Columns:
@@ -84,6 +102,7 @@ class Columns:
         self.facts = [ColumnFacts(name) for name in names]
         self._kinds = kinds(region)
         self._distinct = Distinct(len(names))
+        self._early_bytes = 0
 
     def __enter__(self) -> Columns:
         return self
@@ -106,14 +125,17 @@ class Columns:
                 self._distinct.add(index, values)
                 kept = [line for line, value in zip(lines, cells, strict=True) if value] if blank else lines
                 self._look(facts, kept, values)
+        while self._early_bytes > EARLY_BYTES:
+            self._guess(max(self.facts, key=lambda facts: facts.early_bytes))
 
     def summary(self) -> dict[str, dict[str, object]]:
         """`columnSummary` of S1, by column."""
         found = {}
+        value_bytes = SUMMARY_BYTES // (2 * SAMPLES * max(1, len(self.facts)))
         for index, facts in enumerate(self.facts):
             if not facts.guessed:
                 self._guess(facts)
-            found[facts.name] = facts.as_json(self._distinct.count(index))
+            found[facts.name] = facts.as_json(self._distinct.count(index), value_bytes)
         return found
 
     def _look(self, facts: ColumnFacts, lines: Sequence[int], values: Sequence[str]) -> None:
@@ -123,12 +145,18 @@ class Columns:
         if facts.guessed:
             self._check(facts, lines, values)
             return
-        facts._early.append((lines, values))
+        judged = [value[:JUDGED] for value in values]
+        size = sum(map(sys.getsizeof, judged)) + 8 * len(judged)
+        facts.early.append((lines, judged))
+        facts.early_bytes += size
+        self._early_bytes += size
         if facts.filled >= GUESSED_FROM:
             self._guess(facts)
 
     def _guess(self, facts: ColumnFacts) -> None:
-        early, facts._early, facts.guessed = facts._early, [], True
+        early, facts.early, facts.guessed = facts.early, [], True
+        self._early_bytes -= facts.early_bytes
+        facts.early_bytes = 0
         looked_at = [value for _, values in early for value in values][:GUESSED_FROM]
         for kind, check in self._kinds.items():
             if looked_at and sum(map(check, looked_at)) >= MOST * len(looked_at):
@@ -142,7 +170,7 @@ class Columns:
         if check is None:
             facts.valid += len(values)
             return
-        passed = list(map(check, values))
+        passed = [check(value[:JUDGED]) for value in values]
         facts.valid += sum(passed)
         if len(facts.failing) < SAMPLES and not all(passed):
             failed = [index for index, each in enumerate(passed) if not each]

@@ -10,6 +10,7 @@ import gzip
 import tempfile
 import zipfile
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from ingress.formats.detect import detect
@@ -43,7 +44,7 @@ def _open_zip(path: Path, asked: Asked, *, inner: bool) -> Table:
             with archive.open(entry) as content:
                 unpacked = _unpack(Allowance(path.stat().st_size).pieces(content.read))
     if document is not None:
-        return opener_of(document)(path, asked)
+        return _opened_as(document, path, asked)
     return _open_unpacked(unpacked, entry.filename, asked, inner=inner)
 
 
@@ -89,7 +90,11 @@ def _open_unpacked(path: Path, name: str, asked: Asked, *, inner: bool) -> Table
     with path.open("rb") as file:
         kind = detect(file.read(HEAD_BYTES), name)
     if kind not in _ARCHIVES:
-        return opener_of(kind)(path, asked)
+        return _opened_as(kind, path, asked)
     if inner:
         raise ArchiveUnusable(found="an archive in an archive")
     return (_open_zip if kind is Kind.ZIP else _open_gzip)(path, asked, inner=True)
+
+
+def _opened_as(kind: Kind, path: Path, asked: Asked) -> Table:
+    return replace(opener_of(kind)(path, asked), inner=kind)

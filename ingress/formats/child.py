@@ -16,7 +16,7 @@ from types import TracebackType
 
 import msgspec
 
-from ingress.formats.limits import Limits, limit_this_process
+from ingress.formats.limits import Limits, end_with_parent, limit_this_process
 from ingress.formats.opening import Asked, FileTooDemanding, Kind, opener_of
 from ingress.formats.rows import MAX_COLUMNS, HeaderUnreadable
 from ingress.formats.stored_rows import encode_row
@@ -39,19 +39,21 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class TableHead(msgspec.Struct, frozen=True):
-    """A table without its rows (see `opening.Table`)."""
+    """A table without its rows (see `opening.Table`). Of an archive, `kind` is what its file is."""
 
     columns: tuple[str, ...]
     sheets: tuple[str, ...]
     notes: tuple[str, ...]
     encoding: str
     delimiter: str
+    kind: Kind
 
 
 def main() -> None:
     """Open the file that the one argument names."""
     sys.excepthook = tell_place
     request = msgspec.json.decode(sys.argv[1], type=Request)
+    end_with_parent()
     limit_this_process(request.limits)
     with open(1, "wb", buffering=OUTPUT_BYTES) as output:
         try:
@@ -70,7 +72,14 @@ def table_lines(request: Request) -> Iterator[bytes]:
         raise HeaderUnreadable(problem=problem)
     if sum(map(len, table.columns)) > MAX_HEADER_CHARACTERS:
         raise HeaderUnreadable(problem=f"its names have more than {MAX_HEADER_CHARACTERS} characters.")
-    head = TableHead(table.columns, table.sheets, table.notes, table.encoding, table.delimiter)
+    head = TableHead(
+        columns=table.columns,
+        sheets=table.sheets,
+        notes=table.notes,
+        encoding=table.encoding,
+        delimiter=table.delimiter,
+        kind=table.inner or request.kind,
+    )
     yield msgspec.json.encode(head) + b"\n"
     count = 0
     for row in table.rows:

@@ -83,13 +83,20 @@ class OpenedFile:
 
 @contextlib.asynccontextmanager
 async def open_rows(
-    path: Path, kind: Kind, asked: Asked = NOTHING_ASKED, limits: Limits = DEFAULT_LIMITS
+    path: Path,
+    kind: Kind,
+    asked: Asked = NOTHING_ASKED,
+    limits: Limits = DEFAULT_LIMITS,
+    *,
+    within: Path | None = None,
 ) -> AsyncIterator[OpenedFile]:
     """Open a file in a child process, which ends with this context however that ends.
 
+    The child's own folder is made `within` another, by default where temporary files are.
+
     Raises FileRefused, and OptionInvalid for what was asked.
     """
-    with TemporaryDirectory(prefix="sluice-opening-") as folder:
+    with TemporaryDirectory(prefix="sluice-opening-", dir=within) as folder:
         child = await _Child.start(Request(str(path), kind, asked, limits), Path(folder))
         try:
             yield OpenedFile(child, await child.head())

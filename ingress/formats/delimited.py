@@ -22,7 +22,8 @@ def open_delimited(path: Path, asked: Asked) -> Table:
         complete = not file.read(1)
     source = inspect_head(head, complete=complete, encoding=asked.encoding, delimiter=asked.delimiter)
     notes = source.notes
-    if asked.encoding is None and head.isascii() and not complete:
+    # UTF-16 without a mark is ASCII and NUL, byte by byte, and certain enough.
+    if asked.encoding is None and head.isascii() and not complete and source.dialect.encoding == "utf-8":
         late = _late_guess(path)
         if late is not None:
             source = replace(source, dialect=replace(source.dialect, encoding=late.encoding))

@@ -60,7 +60,7 @@ class Table:
     `columns` are names as `inspect.name_columns` gives them: unique, never empty. A row of `rows` may have
     fewer cells than there are columns; one of more is a faulty one. `notes` are sentences for the person who
     confirms what was found. `sheets` are the names of a workbook's worksheets. `encoding` and `delimiter` are
-    those of the source where it was delimited text.
+    those of the source where it was delimited text. `inner` is what an archive's file is.
     """
 
     columns: tuple[str, ...]
@@ -69,6 +69,7 @@ class Table:
     sheets: tuple[str, ...] = ()
     encoding: str = "utf-8"
     delimiter: str = ","
+    inner: Kind | None = None
 
 
 class FileDamaged(FileRefused):

@@ -30,7 +30,8 @@ class PartFormat(msgspec.Struct, frozen=True, kw_only=True):
     kind "new": nobody has looked yet; what is given was asked for, and `needs` are fields of which the file
     must have a column for one. "csv": delimited text. "rows": the stored rows of a file that was opened;
     encoding and delimiter are then those of the file where it was text, for the errors file. `corrections`:
-    the rows go by their tokens, not by their order.
+    the rows go by their tokens, not by their order. `notes` are sentences for the person who can confirm what
+    was guessed, `sheets` the names of a workbook's worksheets.
     """
 
     kind: str = "csv"
@@ -43,6 +44,8 @@ class PartFormat(msgspec.Struct, frozen=True, kw_only=True):
     asked_delimiter: str | None = None
     sheet: str | None = None
     needs: list[str] = []
+    notes: list[str] = []
+    sheets: list[str] = []
 
 
 def open_chunker(

@@ -87,7 +87,8 @@ def open_source(path: Path, wanted: str | None) -> SourceText:
     if not head:
         raise FileEmpty()
     guess = choose_encoding(head, wanted, complete=complete)
-    if wanted is None and not complete and head.isascii():
+    # UTF-16 without a mark is ASCII and NUL, byte by byte, and certain enough.
+    if wanted is None and not complete and head.isascii() and guess.encoding == "utf-8":
         guess = _late_guess(path) or guess
     return SourceText(path, guess.encoding, guess.bom_bytes, (guess.note,) if guess.note else ())
 

@@ -4,16 +4,19 @@ It is done under a lease as sending is, so a reader that dies is followed by ano
 What is found goes to the state store, where the wizard's doors read it:
 
     analysis:{fileId}:progress    after the first rows, with the proposals; then every 1,000 rows
-    analysis:{fileId}             the summary, before the progress says complete
+    analysis:{fileId}             the summary, before the job waits for its mapping
+
+The progress says complete last of all, so that who reads it can map at once. A reader that dies before that
+leaves a job that waits for its mapping and has an analysis: that is told as complete, too.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import structlog
 
@@ -21,16 +24,18 @@ from ingress.analysis.analysis import Analysis
 from ingress.formats.rows import Position
 from ingress.reading.batches import cuts
 from ingress.reading.job import Ending, JobUnreadable, LeasedJob, Standing, event_options
-from ingress.reading.opening import Looked
 from ingress.reading.sending import TRIES, TRY_AGAIN_SECONDS, Surroundings
 from ingress.reading.waiting import patiently
 from ingress.state import StateTooLarge, analysis_key, progress_key
-from sluice.errors import Refused, SourceChanged
+from sluice.errors import Refused, SluiceError, SourceChanged
 from sluice.job import JobState
 
 log = structlog.get_logger(__name__)
 
 PROGRESS_ROWS = 1_000
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class JobAnalyzing:
@@ -55,8 +60,9 @@ class JobAnalyzing:
             await asyncio.wait({working, over}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             over.cancel()
-            if not working.done():
-                working.cancel()
+            working.cancel()
+            # Who runs the job next must not meet its threads and files.
+            await asyncio.gather(working, return_exceptions=True)
         if working.done() and not working.cancelled():
             working.result()
         elif self._cancelled:
@@ -72,7 +78,8 @@ class JobAnalyzing:
         elif standing.cancelled:
             self._cancelled = True
             self.lost("it is cancelled")
-        elif standing.state != JobState.ANALYZING:
+        elif standing.state not in (JobState.ANALYZING, JobState.AWAITING_MAPPING):
+            # The second of the two is this reader's own word, behind which it has little left to do.
             self.lost(f"it is {standing.state}")
 
     def renewed(self, valid_until: float) -> None:
@@ -87,24 +94,26 @@ class JobAnalyzing:
     async def _work(self) -> None:
         started = time.monotonic()
         try:
-            summary = await self._patiently_analyzed()
-            await self._keep(analysis_key(self.job.id), summary)
+            total = await self._patiently_analyzed()
         except (Refused, SourceChanged, JobUnreadable, StateTooLarge) as error:
-            await self._tell({"status": "error", "message": error.message})
-            await self._end(Ending(JobState.FAILED.value, error.message))
+            await self._fail(error)
             return
-        total = summary["totalRows"]
-        await self._tell({"status": "complete", "processed": total, "total": total})
-        await patiently(lambda: self._around.leases.analyzed(self.job), self._around.telemetry)
+        if await patiently(lambda: self._around.leases.analyzed(self.job), self._around.telemetry):
+            await self._tell({"status": "complete", "processed": total, "total": total})
         self._log.info("analyzed", rows=total, seconds=round(time.monotonic() - started, 3))
 
-    async def _patiently_analyzed(self) -> dict[str, Any]:
-        """The summary. An error of our own is met a few times before the file is given up (D7)."""
+    async def _patiently_analyzed(self) -> int:
+        """Keep the summary, and return how many rows it is of.
+
+        An error of our own is met a few times before the file is given up (D7).
+        """
         for attempt in range(1, TRIES + 1):
-            await self._tell({"status": "analyzing", "processed": 0, "total": None})
             try:
-                return await self._analyze()
-            except (Refused, SourceChanged, JobUnreadable):
+                await self._tell({"status": "analyzing", "processed": 0, "total": None})
+                summary = await self._analyze()
+                await self._keep(analysis_key(self.job.id), summary)
+                return int(summary["totalRows"])
+            except (Refused, SourceChanged, JobUnreadable, StateTooLarge):
                 raise
             except Exception as error:
                 self._log.exception("analysis failed", attempt=attempt)
@@ -116,36 +125,42 @@ class JobAnalyzing:
     async def _analyze(self) -> dict[str, Any]:
         around = self._around
         options = self.job.options()
-        looked = [await around.opening.look(self.job, part, options) for part in self.job.parts()]
-        first: Looked = looked[0]
+        parts = [await around.opening.look(self.job, part, options) for part in self.job.parts()]
+        form = parts[0].format
         remembered = await patiently(
-            lambda: around.leases.remembered(self.job, first.part.format.columns), around.telemetry
+            lambda: around.leases.remembered(self.job, form.columns), around.telemetry
         )
         asked = event_options(options, self.job.created_at)
-        with Analysis(first.part.format.columns, asked, remembered) as analysis:
+        with Analysis(form.columns, asked, remembered) as analysis:
             told = 0
             start = Position(1, 0, 1, 1)
-            parts = [each.part for each in looked]
             async with aclosing(cuts(parts, start, around.source, around.limits)) as batches:
                 async for cut in batches:
                     if cut.ending is not None and cut.ending.state == JobState.FAILED:
                         raise JobUnreadable(problem=cut.ending.reason)
                     if cut.chunk is not None:
-                        # Off the event loop: other jobs' leases are renewed meanwhile.
-                        await asyncio.to_thread(analysis.add, cut.chunk)
+                        await _in_thread(analysis.add, cut.chunk)
                     if analysis.rows // PROGRESS_ROWS > told:
                         told = analysis.rows // PROGRESS_ROWS
                         await self._tell(analysis.progress())
-            summary = await asyncio.to_thread(analysis.summary)
+            summary = await _in_thread(analysis.summary)
         return {
             **summary,
             "fileId": self._file_id,
-            "s3Key": first.part.object_key,
-            "encoding": first.part.format.encoding,
-            "delimiter": first.part.format.delimiter,
-            "notes": list(first.notes),
-            "sheets": list(first.sheets),
+            "s3Key": parts[0].object_key,
+            "encoding": form.encoding,
+            "delimiter": form.delimiter,
+            "notes": form.notes,
+            "sheets": form.sheets,
         }
+
+    async def _fail(self, error: SluiceError) -> None:
+        """Say why, and end the job whatever becomes of that: it would be begun again for ever."""
+        try:
+            await self._tell({"status": "error", "message": error.message})
+        except Exception:
+            self._log.exception("failure not told")
+        await self._end(Ending(JobState.FAILED.value, error.message))
 
     async def _tell(self, progress: Mapping[str, Any]) -> None:
         await self._keep(progress_key(self.job.id), progress)
@@ -156,3 +171,12 @@ class JobAnalyzing:
 
     async def _end(self, ending: Ending) -> None:
         await patiently(lambda: self._around.leases.end_analysis(self.job, ending), self._around.telemetry)
+
+
+async def _in_thread(work: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
+    """Off the event loop: other jobs' leases are renewed meanwhile. Cancelled, it still ends first."""
+    thread = asyncio.ensure_future(asyncio.to_thread(work, *given, **named))
+    try:
+        return await asyncio.shield(thread)
+    finally:
+        await asyncio.wait({thread})

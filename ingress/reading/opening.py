@@ -12,15 +12,19 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import tempfile
+import uuid
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import msgspec
 
 from ingress.formats.child import TableHead
 from ingress.formats.children import open_rows
 from ingress.formats.detect import detect
-from ingress.formats.encoding import LateEvidence
+from ingress.formats.encoding import EncodingGuess, LateEvidence
 from ingress.formats.inspect import HEAD_BYTES, inspect_head
 from ingress.formats.limits import Limits
 from ingress.formats.opening import Asked, Kind
@@ -49,18 +53,23 @@ SOURCES = {
 }
 """What `import_jobs.source` says of a file; an archive is told by what is in it."""
 
-
 AT_ONCE = 2
-"""Files that one reader opens at a time: each child may take 2 GiB."""
+"""Children of one reader at a time: each may take 2 GiB."""
 
 
-@dataclass(frozen=True, slots=True)
-class Looked:
-    """A part that can be read now, and what a person should know of it."""
+class Slots:
+    """Turns at opening files: `AT_ONCE` of them, and one of an organization, so that none stops others."""
 
-    part: Part
-    notes: tuple[str, ...] = ()
-    sheets: tuple[str, ...] = ()
+    def __init__(self) -> None:
+        self._all = asyncio.Semaphore(AT_ONCE)
+        self._of: WeakValueDictionary[uuid.UUID, asyncio.Lock] = WeakValueDictionary()
+
+    @asynccontextmanager
+    async def taken(self, organization_id: uuid.UUID) -> AsyncIterator[None]:
+        """Wait for the organization's other files first: who waits there takes nobody's place."""
+        own = self._of.setdefault(organization_id, asyncio.Lock())
+        async with own, self._all:
+            yield
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,36 +81,38 @@ class Opening:
     leases: Leases
     job_rows: int
     telemetry: Telemetry
-    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
+    folder: Path
+    slots: Slots = field(default_factory=Slots)
 
-    async def look(self, job: LeasedJob, part: Part, options: StoredOptions) -> Looked:
+    async def look(self, job: LeasedJob, part: Part, options: StoredOptions) -> Part:
         """The part as it can be read; one that was looked at before is as it was.
+
+        Temporary files are made in `folder`.
 
         Raises:
             FileRefused, MappingInvalid, RulesInvalid: it cannot be, or lacks a column that the job needs.
             SourceChanged: it is not the file that was stored.
         """
-        if not part.is_new:
-            return Looked(part)
-        async with self.slots:
-            facts, kind, looked = await self._look(job, part)
-        opened = msgspec.structs.replace(looked.part, sha256=facts.sha256)
-        await patiently(
-            lambda: self.leases.opened(job, opened, part.size_bytes, SOURCES.get(kind, "csv")), self.telemetry
-        )
-        _require_columns(opened, options)
-        return Looked(opened, looked.notes, looked.sheets)
+        if part.is_new:
+            opened, kind = await self._look(job, part)
+            source, size_bytes = SOURCES[kind], part.size_bytes
+            await patiently(lambda: self.leases.opened(job, opened, size_bytes, source), self.telemetry)
+            part = opened
+        _require_columns(part, options)
+        return part
 
-    async def _look(self, job: LeasedJob, part: Part) -> tuple[_Facts, Kind, Looked]:
-        with tempfile.TemporaryDirectory(prefix="sluice-open-") as directory:
+    async def _look(self, job: LeasedJob, part: Part) -> tuple[Part, Kind]:
+        """The part as it can be read, and what the file is, inside an archive too."""
+        with tempfile.TemporaryDirectory(prefix="sluice-open-", dir=self.folder) as directory:
             path = Path(directory) / "file"
             facts = await self._fetch(part, path)
             kind = detect(facts.head, job.filename)
             if kind is Kind.CSV:
-                return facts, kind, await self._inspect(part, facts)
-            # An outage begins it anew: what a store took of an object cannot be trusted to be all.
-            opened = await patiently(lambda: self._open(job, part, path, kind), self.telemetry)
-            return facts, kind, opened
+                opened = await self._inspect(part, facts)
+            else:
+                # An outage begins it anew: what a store took of an object cannot be trusted to be all.
+                opened, kind = await patiently(lambda: self._open(job, part, path, kind), self.telemetry)
+        return msgspec.structs.replace(opened, sha256=facts.sha256), kind
 
     async def _fetch(self, part: Part, path: Path) -> _Facts:
         digest, evidence, head = hashlib.sha256(), LateEvidence(), bytearray()
@@ -113,9 +124,9 @@ class Opening:
                     evidence.add(piece)
                 await asyncio.to_thread(file.write, piece)
         late = evidence.guess() if head.isascii() else None
-        return _Facts(bytes(head), part.size_bytes, digest.hexdigest(), late.encoding if late else None)
+        return _Facts(bytes(head), part.size_bytes, digest.hexdigest(), late)
 
-    async def _inspect(self, part: Part, facts: _Facts) -> Looked:
+    async def _inspect(self, part: Part, facts: _Facts) -> Part:
         asked = part.format
         complete = len(facts.head) == facts.size_bytes
         found = await asyncio.to_thread(
@@ -123,9 +134,9 @@ class Opening:
                 facts.head, complete=complete, encoding=asked.asked_encoding, delimiter=asked.asked_delimiter
             )
         )
-        encoding = found.dialect.encoding
-        if asked.asked_encoding is None and facts.late_encoding and encoding == "utf-8":
-            encoding = facts.late_encoding
+        encoding, notes = found.dialect.encoding, found.notes
+        if asked.asked_encoding is None and facts.late and encoding == "utf-8":
+            encoding, notes = facts.late.encoding, (facts.late.note,) if facts.late.note else ()
         form = PartFormat(
             kind="csv",
             columns=list(found.columns),
@@ -133,22 +144,26 @@ class Opening:
             delimiter=found.dialect.delimiter,
             needs=asked.needs,
             first=FirstRow(byte_offset=found.first.byte_offset, line=found.first.line),
+            notes=list(notes),
         )
-        return Looked(msgspec.structs.replace(part, format=form), found.notes)
+        return msgspec.structs.replace(part, format=form)
 
-    async def _open(self, job: LeasedJob, part: Part, path: Path, kind: Kind) -> Looked:
+    async def _open(self, job: LeasedJob, part: Part, path: Path, kind: Kind) -> tuple[Part, Kind]:
         """Store the rows under a name of this lease, so that a reader who lost it writes into nobody's."""
         asked = Asked(part.format.sheet, part.format.asked_encoding, part.format.asked_delimiter)
         rows = ObjectWriter(self.store, f"{part.object_key}.{job.lease_epoch}.rows")
         try:
-            async with open_rows(path, kind, asked, Limits(max_rows=self.job_rows)) as opened:
+            async with (
+                self.slots.taken(job.organization_id),
+                open_rows(path, kind, asked, Limits(max_rows=self.job_rows), within=self.folder) as opened,
+            ):
                 async for piece in opened.pieces():
                     await rows.write(piece)
             etag = await rows.finish()
         except BaseException:
             await rows.discard()
             raise
-        return Looked(_opened(part, rows, etag, opened.head), opened.head.notes, opened.head.sheets)
+        return _opened(part, rows, etag, opened.head), opened.head.kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +171,7 @@ class _Facts:
     head: bytes
     size_bytes: int
     sha256: str
-    late_encoding: str | None
+    late: EncodingGuess | None
 
 
 def _opened(part: Part, rows: ObjectWriter, etag: str, head: TableHead) -> Part:
@@ -167,10 +182,17 @@ def _opened(part: Part, rows: ObjectWriter, etag: str, head: TableHead) -> Part:
         delimiter=head.delimiter,
         sheet=part.format.sheet,
         needs=part.format.needs,
+        notes=_storable(head.notes),
+        sheets=_storable(head.sheets),
     )
     return msgspec.structs.replace(
         part, object_key=rows.key, etag=etag, size_bytes=rows.size_bytes, format=form
     )
+
+
+def _storable(texts: Iterable[str]) -> list[str]:
+    """Without NUL, which the name of a sheet may have and PostgreSQL's jsonb cannot."""
+    return [text.replace("\0", "") for text in texts]
 
 
 def _require_columns(part: Part, options: StoredOptions) -> None:

@@ -100,9 +100,9 @@ class Leases:
             source,
         )
 
-    async def analyzed(self, job: LeasedJob) -> None:
-        """The job waits for its mapping; nothing happens where another reader has it by now."""
-        await self._fetch("analyzed", job.organization_id, job.id, job.lease_epoch)
+    async def analyzed(self, job: LeasedJob) -> bool:
+        """The job waits for its mapping; False, and nothing happens, where another reader has it by now."""
+        return bool(await self._fetch("analyzed", job.organization_id, job.id, job.lease_epoch))
 
     async def remembered(self, job: LeasedJob, columns: Sequence[str]) -> Any | None:
         """The mapping that the job's organization chose last for these columns, in whatever order."""

@@ -207,7 +207,7 @@ class JobSending:
     async def _read_once(self) -> None:
         options = self.job.options()
         around = self._around
-        parts = [(await around.opening.look(self.job, part, options)).part for part in self.job.parts()]
+        parts = [await around.opening.look(self.job, part, options) for part in self.job.parts()]
         tails = Tails(options, self.job.created_at)
         batches = cuts(parts, self._position, around.source, around.limits)
         async with aclosing(batches):

@@ -128,7 +128,8 @@ SELECT mapping FROM remembered_mappings WHERE organization_id = $1 AND header_se
 -- The file waits for a mapping now, and for nobody's lease.
 -- $1 organization, $2 job, $3 its lease epoch.
 UPDATE import_jobs SET state = 'awaiting_mapping', lease_until = now(), updated_at = now()
-WHERE id = $2 AND organization_id = $1 AND lease_epoch = $3 AND state = 'analyzing';
+WHERE id = $2 AND organization_id = $1 AND lease_epoch = $3 AND state = 'analyzing'
+RETURNING id;
 
 -- analysis_ended --
 -- Refused or cancelled before any row was sent: the reader ends such a job itself, nothing of it is on its way.

@@ -62,3 +62,8 @@ def test_the_modules_picture_names_only_errors_that_exist() -> None:
     named = re.findall(r"\b[A-Z][a-z]+[A-Z]\w+|\bRefused\b|\bUnavailable\b", picture)
     assert named
     assert {name for name in named if not hasattr(errors, name)} <= {"Do"}
+
+
+def test_a_sentence_holds_no_nul() -> None:
+    """A name out of a file may have one, and no text column of PostgreSQL can hold it."""
+    assert errors.FileRefused(problem='There is no sheet "a\0b".').message == 'There is no sheet "ab".'

@@ -80,3 +80,32 @@ def test_what_breaks_the_kind_is_named_with_its_line() -> None:
         {"line": 5, "value": "not an address"},
         {"line": 1_902, "value": "another"},
     ]
+
+
+def test_long_cells_wait_for_the_kind_of_their_column_in_little_memory() -> None:
+    """A thousand rows of 255 KB are looked at by their beginnings, and counted by all of them."""
+    with Columns(["Notes"], "US") as columns:
+        tracemalloc.start()
+        for number in range(999):
+            columns.add([["x" * 255_000 + str(number)]], [number])
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        found = columns.summary()["Notes"]
+    assert peak < 5_000_000
+    assert (found["unique"], found["filled"], found["type"]) == (999, 999, "text")
+
+
+def test_very_many_columns_wait_in_bounded_memory() -> None:
+    """Of a thousand columns with long values a kind is guessed from fewer; a nearly blank one waits on."""
+    names = [f"c{number}" for number in range(1_000)]
+    with Columns(names, "US") as columns:
+        tracemalloc.start()
+        for row in range(60):
+            filled = [f"{'x' * 600}{row}{number}" for number in range(999)]
+            columns.add([[*filled, "ana@example.com" if row == 50 else ""]], [row])
+        held, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        found = columns.summary()
+    assert held < 25_000_000
+    assert found["c0"]["filled"] == 60
+    assert found["c999"]["type"] == "email"

@@ -57,6 +57,16 @@ def test_an_accent_far_behind_the_head_tells_the_encoding(tmp_path: Path) -> Non
     assert "windows-1252" in opened.head.notes[0].lower() or "cp1252" in opened.head.notes[0]
 
 
+def test_an_accent_far_behind_the_head_leaves_utf_16_as_it_is(tmp_path: Path) -> None:
+    """Without a mark its head has no byte beyond ASCII, and an accent is half a character of it."""
+    path = tmp_path / "a.csv.gz"
+    text = "name;email\n" + "Ann;a@b.de\n" * 20_000 + "Jörg;j@b.de\n"
+    path.write_bytes(gzip.compress(text.encode("utf-16-le")))
+    opened = open_here(path)
+    assert opened.head.encoding == "utf-16-le"
+    assert opened.rows[-1] == ["Jörg", "j@b.de"]
+
+
 @pytest.mark.parametrize(
     "method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
 )

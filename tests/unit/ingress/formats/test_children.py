@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import string
+import sys
 import tempfile
 import zipfile
 from pathlib import Path
@@ -262,3 +263,48 @@ async def test_the_child_gets_no_secret_and_leaves_nothing(
         assert "-B" in children()[0].cmdline()
         async for _ in file.pieces():
             pass
+
+
+async def test_the_childs_folder_is_made_where_the_caller_says(book: Path, tmp_path: Path) -> None:
+    """So that whoever cleans up behind a killed reader finds it."""
+    (tmp_path / "reader").mkdir()
+    async with open_rows(book, Kind.XLSX, within=tmp_path / "reader") as file:
+        [folder] = (tmp_path / "reader").iterdir()
+        assert children()[0].environ()["TMPDIR"] == str(folder)
+        async for _ in file.pieces():
+            pass
+    assert not any((tmp_path / "reader").iterdir())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
+async def test_the_child_does_not_outlive_a_killed_reader(tmp_path: Path) -> None:
+    """A hanging child would hold its memory until the machine is started again."""
+    os.mkfifo(tmp_path / "silent.csv")
+    opening = f"""
+import asyncio
+from pathlib import Path
+from ingress.formats.children import open_rows
+from ingress.formats.opening import Kind
+async def main():
+    async with open_rows(Path({str(tmp_path / "silent.csv")!r}), Kind.CSV):
+        pass
+asyncio.run(main())
+"""
+    reader = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", opening, env={**os.environ, "TMPDIR": str(tmp_path)}
+    )
+    writer = await asyncio.to_thread(open, tmp_path / "silent.csv", "wb")  # opens when the child does
+    [child] = psutil.Process(reader.pid).children()
+    reader.kill()
+    await reader.wait()
+    async with asyncio.timeout(10):
+        while _lives(child):  # noqa: ASYNC110 - nobody tells of another's child
+            await asyncio.sleep(0.02)
+    writer.close()
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
