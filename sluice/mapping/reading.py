@@ -33,6 +33,9 @@ SEVERAL = " ::: "
 """Joins several values of one kind in one cell, as Google writes them."""
 _MARK = SEVERAL.strip()
 
+MAX_TRIED = 20
+"""Values of a cell that may be the identity: a person has few, and trying each of thousands takes seconds."""
+
 DATE_FIELDS = ("last_contact_date",)
 MODIFIED_AT = "modified_at"
 MAX_TAG_LENGTH = 255
@@ -313,15 +316,16 @@ class _Choice:
     def best(self, index: int, any_will_do: bool = False) -> str:
         """The row's value from now on: the first that can be an identity, else what the first column gives.
 
+        Of each cell the first `MAX_TRIED` values are tried; the rest are kept among the others.
         `any_will_do`: of several in the first column, none of which is an identity, the first is taken.
         """
         own = _split(self._values[index])
-        for text in own:
+        for text in own[:MAX_TRIED]:
             if self._is_identity(text):
                 return self._take(index, own, text)
         for column in self._further:
             cell = _split(column[index])
-            for text in cell:
+            for text in cell[:MAX_TRIED]:
                 if self._is_identity(text):
                     cell.remove(text)
                     column[index] = SEVERAL.join(cell)

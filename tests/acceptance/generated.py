@@ -47,6 +47,11 @@ def _several(values: Sequence[str]) -> st.SearchStrategy[str]:
     return st.sampled_from([f"{one} ::: {other}" for one in values for other in values])
 
 
+def _long(broken: str, valid: str) -> st.SearchStrategy[str]:
+    """A valid value at the last place at which one is looked for, and behind it."""
+    return st.sampled_from([" ::: ".join([broken] * count + [valid]) for count in (19, 20)])
+
+
 _BAD_NUMBERS = ["555-CALL", "12345", "+1 212", "0000000000"]
 _BAD_EMAILS = ["no-at-sign", "two@@example.com", "trailing@example."]
 _phones = st.one_of(
@@ -54,14 +59,14 @@ _phones = st.one_of(
     st.sampled_from(NUMBERS).flatmap(_spelt),
     st.sampled_from(NUMBERS).flatmap(_spelt),
     st.sampled_from(_BAD_NUMBERS),
-    _several([*NUMBERS[:5], *_BAD_NUMBERS]),
+    _several([*NUMBERS[:5], *_BAD_NUMBERS]) | _long("12", NUMBERS[0]),
 )
 _emails = st.one_of(
     st.just(""),
     st.sampled_from(EMAILS),
     st.sampled_from(EMAILS).map(str.upper),
     st.sampled_from(_BAD_EMAILS),
-    _several([*EMAILS[:5], *_BAD_EMAILS]),
+    _several([*EMAILS[:5], *_BAD_EMAILS]) | _long("x", EMAILS[0]),
 )
 _cells = {
     "email": _emails,

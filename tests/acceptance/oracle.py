@@ -222,10 +222,10 @@ def read_row(row: dict[str, str], options: Options) -> dict[str, Any] | None:
 
 
 def _chosen(text: str, tests: Sequence[Callable[[str], bool]]) -> tuple[str, str]:
-    """Of several values in a cell the first that passes the first test that any passes; and all others."""
+    """Of a cell's first 20 values the one that passes the first test that any passes; and all others."""
     values = [value.strip() for value in text.split(":::") if value.strip()]
     for passes in tests:
-        for at, value in enumerate(values):
+        for at, value in enumerate(values[:20]):
             if passes(value):
                 return value, " ::: ".join(values[:at] + values[at + 1 :])
     return (values[0] if len(values) == 1 else ""), ""
