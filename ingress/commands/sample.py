@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from ingress.state import MAX_VALUE_BYTES
 from sluice.events import ImportOptions
 from sluice.mapping.plan import plan_of
 from sluice.mapping.reading import read_rows
@@ -19,29 +20,39 @@ _KEYS = {field.name: field.key for field in SYSTEM_FIELDS}
 SAMPLE_BYTES = 2 * 1024 * 1024
 """Of all rows together: a mapping may make much of little, by fixed values and columns joined repeatedly."""
 
-ROWS_AT_ONCE = 50
+ROWS_AT_ONCE = 64
+"""They are judged by one, two, four and so on: what is made before it is known to be too much stays small."""
 
 
 def mapped_sample(analysis: Mapping[str, Any], options: ImportOptions) -> list[dict[str, Any]]:
-    """The original sample rows of an analysis under the mapping of these options, in order, up to a size.
+    """The original sample rows of an analysis under the mapping of these options, in order.
 
-    A plain mapping shows the cells under the names that the caller gave them, one with sources shows what
-    they make of the cells. Raises MappingInvalid.
+    They are as many as go into the state beside the rest of the analysis, and at most SAMPLE_BYTES. A plain
+    mapping shows the cells under the names that the caller gave them, one with sources shows what they make
+    of the cells. Raises MappingInvalid.
     """
     columns, rows = analysis["columns"], analysis["sourceRows"]
     # A row that could not be read whole is refused before its values are looked at.
     unread: Mapping[str, str] = analysis.get("rowFaults") or {}
     sample: list[dict[str, Any]] = []
-    size = 0
-    for first in range(0, len(rows), ROWS_AT_ONCE):
-        for shown in _shown(columns, rows[first : first + ROWS_AT_ONCE], options):
+    left = min(SAMPLE_BYTES, MAX_VALUE_BYTES - _size({**analysis, "sampleRows": []}))
+    first, count = 0, 1
+    while first < len(rows):
+        for shown in _shown(columns, rows[first : first + count], options):
             if fault := unread.get(str(len(sample))):
                 shown |= {"_isValid": False, "_errors": [fault]}
-            sample.append({"_rowIndex": len(sample) + 1, **shown})
-            size += len(msgspec.json.encode(shown))
-        if size > SAMPLE_BYTES:
-            break
+            row = {"_rowIndex": len(sample) + 1, **shown}
+            left -= _size(row) + 1
+            if left < 0:
+                return sample
+            sample.append(row)
+        first, count = first + count, min(2 * count, ROWS_AT_ONCE)
     return sample
+
+
+def _size(value: Mapping[str, Any]) -> int:
+    """Bytes that it takes in the state."""
+    return len(msgspec.json.encode(value))
 
 
 def _shown(

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from ingress.commands.options import WIZARD, job_options, read_options
-from ingress.commands.sample import ROWS_AT_ONCE, SAMPLE_BYTES, mapped_sample
+from ingress.commands.sample import SAMPLE_BYTES, mapped_sample
 from ingress.state import MAX_VALUE_BYTES
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -46,5 +46,25 @@ def test_a_mapping_that_makes_much_of_little_keeps_fewer_rows() -> None:
     fields = {f"custom_fields.f{number}": {"value": "x" * 900} for number in range(60)}
     rows = [["a@example.com"]] * 1000
     sample = previewed(["Mail"], rows, {"fields": {"email": "Mail", **fields}})
-    assert ROWS_AT_ONCE <= len(sample) < 100
-    assert SAMPLE_BYTES < len(msgspec.json.encode(sample)) < MAX_VALUE_BYTES / 2
+    assert len(sample) == SAMPLE_BYTES // len(msgspec.json.encode(sample[-1]))
+    assert len(msgspec.json.encode(sample)) <= SAMPLE_BYTES
+
+
+def test_the_rows_go_into_the_state_with_the_rest_of_the_analysis() -> None:
+    """However much is known of the file; where nothing goes beside it, the mapping stands without rows."""
+    columns, rows = ["Mail"], [["a" * 1000 + "@example.com"]] * 1000
+    for known, rooms in ((MAX_VALUE_BYTES - 1_500_000, True), (MAX_VALUE_BYTES, False)):
+        facts = {"columnSummary": {"Mail": "x" * known}, "sampleRows": []}
+        sample = previewed(columns, rows, {"Mail": "email"}, **facts)
+        assert bool(sample) is rooms
+        if rooms:
+            whole = {"columns": columns, "sourceRows": rows, **facts, "sampleRows": sample}
+            assert len(msgspec.json.encode(whole)) <= MAX_VALUE_BYTES
+
+
+def test_all_rows_are_shown_where_they_go_in() -> None:
+    """In order and once each, however many are judged at a time."""
+    rows = [[f"p{number}@example.com"] for number in range(1000)]
+    sample = previewed(["Mail"], rows, {"Mail": "email"})
+    assert [row["email"] for row in sample] == [row[0] for row in rows]
+    assert [row["_rowIndex"] for row in sample] == list(range(1, 1001))
