@@ -92,6 +92,7 @@ class Limits:
         self._unauthenticated = SlidingWindow(settings.rate_limit_window, clock)
         self._calls = SlidingWindow(DAY_SECONDS, clock)
         self._uploads = SlidingWindow(HOUR_SECONDS, clock)
+        self._analyses = SlidingWindow(HOUR_SECONDS, clock)
 
     def unauthenticated(self, address: str | None) -> None:
         """Count a call without a valid token. Raises RateLimited."""
@@ -103,9 +104,16 @@ class Limits:
 
     def upload(self, principal: Principal) -> None:
         """Count an upload that begins. Raises RateLimited."""
+        self._take_hourly(self._uploads, principal)
+
+    def analysis(self, principal: Principal) -> None:
+        """Count an analysis that begins: as many as uploads, since each reads a file. Raises RateLimited."""
+        self._take_hourly(self._analyses, principal)
+
+    def _take_hourly(self, window: SlidingWindow, principal: Principal) -> None:
         limit = UPLOADS_AN_HOUR[principal.tier]
         if self._optional and limit is not None:
-            self._uploads.take(principal.organization_id, limit)
+            window.take(principal.organization_id, limit)
 
 
 def check_imports(tier: str, made: int, oldest: datetime | None, now: datetime) -> None:

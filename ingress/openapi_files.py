@@ -31,7 +31,7 @@ WIZARD_REFUSALS: Mapping[int, str] = {
     401: "No valid token.",
     403: "The role does not allow it.",
     404: "Not there, or not your own.",
-    409: "The file is past this step.",
+    409: "The file is past this step, or is being analyzed in another way.",
     429: "Rate limit exceeded; Retry-After says when to come back.",
     500: "The route's own failure; a service may be away, so try again.",
 }
@@ -42,16 +42,23 @@ def schemas() -> Json:
     """The shapes of these doors."""
     columns = {"type": "array", "items": TEXT}
     rows = {"type": "array", "items": _ROW}
+    told: Json = {"processed": NUMBER, "total": {"type": ["integer", "null"]}, "status": TEXT}
+    proposals: Json = {"type": "array", "items": {"type": "object"}}
     results = ("totalRows", "validContacts", "invalidContacts", "duplicates", "imported", "skipped")
     template = {"id": TEXT, "name": TEXT, "mapping": _MAPPING, "created_at": TIME, "updated_at": TIME}
     return {
         "WizardError": object_of({"error": TEXT, "code": TEXT}),
+        "ImportFailure": {
+            **object_of({"error": TEXT, "code": TEXT, "reason": MAYBE_TEXT}, required=False),
+            "required": ["code", "error"],
+        },
         "Analysis": object_of(
             {
                 "status": {"enum": ["analyzing", "complete", "error"]},
-                "progress": object_of(
-                    {"processed": NUMBER, "total": {"type": ["integer", "null"]}, "status": TEXT}
-                ),
+                "progress": {
+                    **object_of({**told, "proposals": proposals}, required=False),
+                    "required": sorted(told),
+                },
                 "message": TEXT,
                 "summary": object_of(
                     {
@@ -61,7 +68,15 @@ def schemas() -> Json:
                         "sampleRows": rows,
                         "s3Key": TEXT,
                         "fileId": TEXT,
-                        "proposals": {"type": "array", "items": {"type": "object"}},
+                        "proposals": proposals,
+                        "sheets": {"type": "array", "items": TEXT, "description": "Of a workbook."},
+                        "notes": {
+                            "type": "array",
+                            "items": TEXT,
+                            "description": "For the person who confirms.",
+                        },
+                        "encoding": TEXT,
+                        "delimiter": TEXT,
                     },
                     required=False,
                 ),
@@ -112,6 +127,10 @@ def _wizard() -> Json:
     )
     finished = _told(ref("ImportResult"), 400, 403, 404)
     finished["202"] = {**finished["200"], "description": "Not finished yet: counts so far; ask again."}
+    finished["500"] = {
+        "description": "The import failed, with its reason; or a service is away, so try again.",
+        "content": {"application/json": {"schema": ref("ImportFailure")}},
+    }
     return {
         "/api/upload": _post(
             "announceUpload",

@@ -51,6 +51,8 @@ class Refused(SluiceError):
 
     code = "BAD_REQUEST"
     status = 400
+    mendable: ClassVar[bool] = False
+    """Whether a file may yet be taken as it is, opened as another sheet, in another encoding or dialect."""
 
 
 class RequestInvalid(Refused):
@@ -108,6 +110,7 @@ class OptionInvalid(Refused):
 
     code = "VALIDATION_ERROR"
     status = 422
+    mendable = True
 
 
 class MappingInvalid(Refused):

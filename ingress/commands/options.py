@@ -21,6 +21,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from ingress.formats.inspect import can_delimit
 from ingress.formats.opening import Asked
 from sluice.errors import FileHasNoColumn, OptionInvalid, Refused
 from sluice.events import ColumnRule, ImportOptions
@@ -108,8 +109,8 @@ def _region(value: str) -> str:
 
 def _delimiter(value: str) -> str:
     delimiter = DELIMITER_NAMES.get(value.strip().lower(), value)
-    if len(delimiter) != 1:
-        raise ValueError("one character, or comma, semicolon, tab or pipe")
+    if not can_delimit(delimiter):
+        raise ValueError("one character such as , ; | or a tab, or comma, semicolon, tab or pipe")
     return delimiter
 
 

@@ -34,7 +34,15 @@ from ingress.services import Services
 from ingress.state import analysis_key, mapping_key, progress_key
 from ingress.store import Stored
 from ingress.uploads import object_key
-from sluice.errors import FileRefused, FileTooLarge, NotFound, SourceChanged, TransitionRefused, Unavailable
+from sluice.errors import (
+    FileRefused,
+    FileTooLarge,
+    NotFound,
+    Refused,
+    SourceChanged,
+    TransitionRefused,
+    Unavailable,
+)
 from sluice.job import JobState, new_job_id, transition
 
 UPLOAD_SECONDS = 3600
@@ -58,6 +66,13 @@ class UploadLarger(FileRefused):
 
     code = "FILE_TOO_LARGE"
     status = 413
+
+
+class AnalysisUnderWay(Refused):
+    """The file is being analyzed already, opened in another way. Wait for its end, then ask again."""
+
+    code = "CONFLICT"
+    status = 409
 
 
 class Announced(NamedTuple):
@@ -122,6 +137,14 @@ class Uploads:
         """An upload of the caller's organization. Raises NotFound."""
         return await self._find(principal, "organizations_upload", job_id)
 
+    def is_under_way(self, job: Job, asked: Asked) -> bool:
+        """Whether this very analysis is running. Raises AnalysisUnderWay when it opens the file otherwise."""
+        if job.state is not JobState.ANALYZING:
+            return False
+        if job.options.get("asked") != _opened_as(asked):
+            raise AnalysisUnderWay
+        return True
+
     async def arrived(self, upload: Upload) -> Stored:
         """The object that came. Raises UploadMissing, UploadLarger, FileTooLarge, StoreUnavailable."""
         try:
@@ -138,7 +161,10 @@ class Uploads:
     async def begin_analysis(
         self, principal: Principal, upload: Upload, stored: Stored, asked: Asked, profile: Profile
     ) -> None:
-        """Give the file to the readers, to be analyzed by this door's rules, unless they have it already."""
+        """Give the file to the readers, to be analyzed by this door's rules, unless they have it already.
+
+        Raises AnalysisUnderWay, and TransitionRefused for a file that is past analysis by now.
+        """
         now = self._services.clock.now()
         async with self._acting(principal) as connection:
             row = await connection.fetchrow(
@@ -150,9 +176,15 @@ class Uploads:
                 _part(unopened(asked)),
                 now,
                 stored_options(read_options({}, profile), profile, now),
+                _part(_opened_as(asked)),
             )
-        if row is not None:
-            self._services.bell.ring(upload.job.id, upload.job.organization_id)
+        if row is None:
+            job = (await self.of_organization(principal, upload.job.id)).job
+            if not self.is_under_way(job, asked):
+                raise TransitionRefused(current=job.state.value, target=JobState.ANALYZING.value)
+            return
+        await self._remove(row["left_behind"])
+        self._services.bell.ring(upload.job.id, upload.job.organization_id)
 
     async def refuse(self, principal: Principal, upload: Upload, reason: str) -> None:
         """End the job of a file that cannot be had."""
@@ -203,6 +235,7 @@ class Uploads:
             current = (await self.of_organization(principal, upload.job.id)).job.state
             raise TransitionRefused(current=current.value, target=JobState.PENDING.value)
         job = job_of(row)
+        await self._remove(row["left_behind"])
         self._services.bell.ring(job.id, job.organization_id)
         log.info("import accepted", job_id=str(job.id), bytes=job.file_bytes, door=job.door)
         return job
@@ -217,7 +250,7 @@ class Uploads:
         upload = await self.of_organization(principal, job_id_of(file_id))
         job, state = upload.job, self._services.state
         asked = dict(fields)
-        is_opened = job.state is JobState.AWAITING_MAPPING
+        is_opened = job.state is JobState.AWAITING_MAPPING and await self._has_form(principal, job)
         if is_opened and asked.get("mapping") is None:
             mapped = await state.get(job.organization_id, mapping_key(job.id))
             asked |= {name: mapped[name] for name in ("mapping", "rules") if mapped and name in mapped}
@@ -237,6 +270,17 @@ class Uploads:
         with suppress(Unavailable):
             for key in (analysis_key, mapping_key, progress_key):
                 await self._services.state.delete(job.organization_id, key(job.id))
+
+    async def _has_form(self, principal: Principal, job: Job) -> bool:
+        """Whether its analysis has opened the file: one that it refused waits to be opened otherwise."""
+        async with self._acting(principal) as connection:
+            return await connection.fetchval(_SQL["part_form"], job.id) is not None
+
+    async def _remove(self, key: str | None) -> None:
+        """Remove opened rows that nobody reads any more; where the store is away, the sweeper does it."""
+        if key is not None:
+            with suppress(Unavailable):
+                await self._services.store.delete(key)
 
     async def _find(self, principal: Principal, statement: str, *arguments: Any) -> Upload:
         async with self._acting(principal) as connection:
@@ -259,6 +303,10 @@ def job_id_of(file_id: object) -> uuid.UUID:
 
 def _upload(row: Record) -> Upload:
     return Upload(job_of(row), row["upload_key"], row["upload_bytes"])
+
+
+def _opened_as(asked: Asked) -> Mapping[str, object]:
+    return {"sheet": asked.sheet, "encoding": asked.encoding, "delimiter": asked.delimiter}
 
 
 def _part(form: Mapping[str, object]) -> str:

@@ -13,7 +13,8 @@ State lives for an hour under S1's keys and is gone once the import has begun: f
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -22,7 +23,7 @@ from ingress.commands.imports import Imports
 from ingress.commands.jobs import Job
 from ingress.commands.options import WIZARD, job_options, read_options
 from ingress.commands.sample import mapped_sample
-from ingress.commands.uploaded import FILE_ID, Announced, Upload, Uploads, job_id_of
+from ingress.commands.uploaded import FILE_ID, Announced, Upload, UploadMissing, Uploads, job_id_of
 from ingress.formats.opening import Asked
 from ingress.services import Services
 from ingress.state import analysis_key, mapping_key, progress_key
@@ -51,6 +52,7 @@ MIME_TYPES = CSV_AND_EXCEL | {
     "text/x-ldif",
     "text/ldif",
     "application/zip",
+    "application/x-zip-compressed",  # what Windows calls it
     "application/gzip",
 }
 """Of the files that can be opened. What the file is, its content decides."""
@@ -59,6 +61,11 @@ EXTENSIONS = frozenset(
     "csv xlsx xls tsv tab ods json ndjson jsonl vcf vcard ldif zip gz".split()  # noqa: SIM905 - a table
 )
 """S1-049, and those of the other files that can be opened."""
+
+_UNANALYZED = frozenset({JobState.UPLOADING, JobState.FAILED, JobState.CANCELLED})
+
+JUDGED_AT_ONCE = 2
+"""Samples: one of very wide rows under very many fields takes 500 MB while it is judged."""
 
 RUNNING = frozenset({JobState.PENDING, JobState.PROCESSING, JobState.PAUSED})
 
@@ -142,6 +149,7 @@ class Wizard:
         self._services = services
         self._imports = imports
         self._uploads = Uploads(services)
+        self._judging = asyncio.Semaphore(JUDGED_AT_ONCE)
 
     async def upload(
         self, principal: Principal, filename: object, file_type: object, file_size: object
@@ -164,50 +172,60 @@ class Wizard:
     async def analyze(self, principal: Principal, file_id: object, key: object, asked: Asked) -> None:
         """Check that the file came, and have it analyzed; what is wrong with it, the status tells.
 
-        Analyzing again, as another sheet or in another encoding perhaps, starts anew. Raises UploadUnknown,
-        also for another's file and for a key that is not this file's (T-07); TransitionRefused for a file
-        that is past analysis; PermissionDenied.
+        Analyzing again, as another sheet or in another encoding perhaps, starts anew. A file that has not
+        arrived is waited for. Raises UploadUnknown, also for another's file and for a key that is not this
+        file's (T-07); AnalysisUnderWay when it is being analyzed otherwise; TransitionRefused for a file that
+        is past analysis; PermissionDenied, RateLimited.
         """
         principal.require("imports:run")
         upload = await self._own(principal, file_id, UploadUnknown())
         if key != upload.key:
             raise UploadUnknown
-        if transition(upload.job.state, JobState.ANALYZING) is upload.job.state:
+        transition(upload.job.state, JobState.ANALYZING)
+        if self._uploads.is_under_way(upload.job, asked):
             return
-        for key in (analysis_key, mapping_key):
-            await self._services.state.delete(upload.job.organization_id, key(upload.job.id))
         try:
             stored = await self._uploads.arrived(upload)
         except FileRefused as refusal:
+            await self._forget(upload.job, analysis_key, mapping_key)
             await self._tell(upload.job, {"status": "error", "processed": 0, "message": refusal.message})
-            await self._uploads.refuse(principal, upload, refusal.message)
+            if not isinstance(refusal, UploadMissing):
+                await self._uploads.refuse(principal, upload, refusal.message)
             return
+        self._services.limits.analysis(principal)
+        await self._forget(upload.job, analysis_key, mapping_key)
         # Before the readers see the job: what they write has to be the last word.
         await self._tell(upload.job, {"status": "analyzing", "processed": 0, "total": None})
-        await self._uploads.begin_analysis(principal, upload, stored, asked, WIZARD)
+        try:
+            await self._uploads.begin_analysis(principal, upload, stored, asked, WIZARD)
+        except TransitionRefused:
+            await self._forget(upload.job, progress_key)
+            raise
 
     async def status(self, principal: Principal, file_id: object) -> Mapping[str, Any]:
         """The progress of an analysis, `status` first, with the `summary` once it is complete.
 
-        Raises AnalysisUnknown, ResultsGone.
+        The job's state decides; what was told of it may be left over. Raises AnalysisUnknown, ResultsGone.
         """
         upload = await self._own(principal, file_id, AnalysisUnknown())
         job = upload.job
-        progress = await self._services.state.get(job.organization_id, progress_key(job.id))
-        if progress is None:
-            raise AnalysisUnknown
+        progress = await self._services.state.get(job.organization_id, progress_key(job.id)) or {}
         status = progress.get("status")
-        if status == "complete" and job.state is JobState.ANALYZING:
-            # The reader has not let go of it yet, so it cannot be mapped: complete means that it can.
-            status, progress = "analyzing", {**progress, "status": "analyzing", "total": None}
-        if status == "analyzing" and job.state in (JobState.FAILED, JobState.CANCELLED):
-            status, progress = "error", {"message": job.reason}
+        if job.state is JobState.ANALYZING:
+            # The reader has not let go of it yet: what it told last holds when it has.
+            said = progress if status in ("analyzing", "complete") else {}
+            progress = {"processed": 0, **said, "total": None, "status": "analyzing"}
+            return {"status": "analyzing", "progress": progress}
+        if status not in (None, "analyzing", "complete"):
+            return {"status": status, "progress": progress}
+        if job.state in (JobState.FAILED, JobState.CANCELLED) and status is not None:
+            return {"status": "error", "progress": {"message": job.reason}}
+        summary = await self._services.state.get(job.organization_id, analysis_key(job.id))
+        if summary is not None and job.state not in _UNANALYZED:
+            return {"status": "complete", "summary": {**_shown(summary), "s3Key": upload.key}}
         if status == "complete":
-            summary = await self._services.state.get(job.organization_id, analysis_key(job.id))
-            if summary is None:
-                raise ResultsGone
-            return {"status": status, "summary": {**_shown(summary), "s3Key": upload.key}}
-        return {"status": status, "progress": {"total": None, **progress}}
+            raise ResultsGone
+        raise AnalysisUnknown
 
     async def map_columns(self, principal: Principal, file_id: object, asked: Mapping[str, object]) -> None:
         """Judge the original sample rows under a `mapping`, and under `rules`, and keep both (T-04).
@@ -224,11 +242,13 @@ class Wizard:
         refuse_unknown_columns(options.rules, analysis["columns"])
         judged_by = job_options(options, WIZARD, self._services.clock.now())
         # Off the event loop: others' requests go on meanwhile.
-        rows = await asyncio.to_thread(mapped_sample, analysis, judged_by)
+        async with self._judging:
+            rows = await asyncio.to_thread(mapped_sample, analysis, judged_by)
         chosen = {**asked, "s3Key": upload.key, "fileId": f"{FILE_ID}{job.id}"}
         state, organization_id = self._services.state, job.organization_id
-        await state.set(organization_id, mapping_key(job.id), chosen)
         await state.set(organization_id, analysis_key(job.id), {**analysis, "sampleRows": rows})
+        # Last: a mapping that is there has been seen in the preview.
+        await state.set(organization_id, mapping_key(job.id), chosen)
 
     async def preview(
         self, principal: Principal, file_id: object, page: int
@@ -274,6 +294,10 @@ class Wizard:
             return await self._uploads.own(principal, job_id_of(file_id))
         except NotFound:
             raise unknown from None
+
+    async def _forget(self, job: Job, *keys: Callable[[uuid.UUID], str]) -> None:
+        for key in keys:
+            await self._services.state.delete(job.organization_id, key(job.id))
 
     async def _tell(self, job: Job, progress: Mapping[str, Any]) -> None:
         await self._services.state.set(job.organization_id, progress_key(job.id), progress)

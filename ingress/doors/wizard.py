@@ -12,12 +12,12 @@ from typing import Any
 from aiohttp import web
 
 from ingress.commands.jobs import Job
+from ingress.commands.options import V1_IMPORTS, asked_of, read_options
 from ingress.commands.rows import RowResult, Rows
 from ingress.commands.uploaded import FILE_ID
 from ingress.commands.wizard import PREVIEW_PAGE_SIZE, Wizard
 from ingress.doors.errors import FAILURES
 from ingress.doors.receiving import PRINCIPAL, SERVICES, read_json, record
-from ingress.formats.opening import Asked
 from sluice.errors import OptionInvalid, Refused
 from sluice.events import FieldFault
 from sluice.job import JobState
@@ -82,8 +82,8 @@ async def analyze(request: web.Request) -> web.Response:
     file_id, key = body.get("fileId"), body.get("s3Key")
     if not file_id or not key:
         raise AnalyzeFieldsMissing
-    asked = Asked(**{name: _text(body, name) for name in ("sheet", "encoding", "delimiter")})
-    await request.app[WIZARD].analyze(request[PRINCIPAL], file_id, key, asked)
+    asked = read_options({name: _text(body, name) for name in ("sheet", "encoding", "delimiter")}, V1_IMPORTS)
+    await request.app[WIZARD].analyze(request[PRINCIPAL], file_id, key, asked_of(asked))
     return web.json_response({"status": "analyzing"})
 
 

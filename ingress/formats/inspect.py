@@ -254,8 +254,13 @@ def _blank_lines(texts: Sequence[str]) -> int:
     return len(texts)
 
 
+def can_delimit(text: str) -> bool:
+    """Whether this can stand between cells: one character, and none that cells are made of."""
+    return len(text) == 1 and not text.isalnum() and text not in ' "\r\n\0'
+
+
 def _checked(delimiter: str | None) -> str | None:
-    if delimiter and (len(delimiter) != 1 or delimiter.isalnum() or delimiter in ' "\r\n\0'):
+    if delimiter and not can_delimit(delimiter):
         allowed = "one character such as , ; | or a tab"
         raise OptionInvalid(field="delimiter", value=delimiter, allowed=allowed)
     return delimiter

@@ -109,12 +109,14 @@ class SheetUnknown(FileRefused):
     """The workbook has no sheet of cells named "{sheet}". Its sheets are: {sheets}."""
 
     code = "SHEET_UNKNOWN"
+    mendable = True
 
 
 class SheetEmpty(FileRefused):
     """The sheet "{sheet}" is empty. Name the one with the contacts; the workbook's sheets are: {sheets}."""
 
     code = "FILE_EMPTY"
+    mendable = True
 
 
 class WorkbookHasNoSheet(FileRefused):

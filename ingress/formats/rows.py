@@ -45,6 +45,7 @@ class HeaderUnreadable(FileRefused):
     """The file's header line cannot be read: {problem}"""
 
     code = "HEADER_UNREADABLE"
+    mendable = True
 
 
 class FileUnreadable(FileRefused):

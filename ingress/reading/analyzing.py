@@ -102,6 +102,13 @@ class JobAnalyzing:
             await self._tell({"status": "complete", "processed": total, "total": total})
         self._log.info("analyzed", rows=total, seconds=round(time.monotonic() - started, 3))
 
+    def _is_mendable(self, error: SluiceError) -> bool:
+        """Whether the file may be opened in another way, and then waits for it: it stands as it was sent."""
+        if not isinstance(error, Refused):
+            return False
+        form = self.job.parts()[0].format
+        return error.mendable or bool(form.sheet or form.asked_encoding or form.asked_delimiter)
+
     async def _patiently_analyzed(self) -> int:
         """Keep the summary, and return how many rows it is of.
 
@@ -155,12 +162,15 @@ class JobAnalyzing:
         }
 
     async def _fail(self, error: SluiceError) -> None:
-        """Say why, and end the job whatever becomes of that: it would be begun again for ever."""
+        """Say why, and let go of the job whatever becomes of that: it would be begun again for ever."""
         try:
             await self._tell({"status": "error", "message": error.message})
         except Exception:
             self._log.exception("failure not told")
-        await self._end(Ending(JobState.FAILED.value, error.message))
+        if self._is_mendable(error):
+            await patiently(lambda: self._around.leases.analyzed(self.job), self._around.telemetry)
+        else:
+            await self._end(Ending(JobState.FAILED.value, error.message))
 
     async def _tell(self, progress: Mapping[str, Any]) -> None:
         await self._keep(progress_key(self.job.id), progress)

@@ -20,10 +20,14 @@ SELECT * FROM import_jobs WHERE id = $1 AND upload_key IS NOT NULL
 -- begin_analysis --
 -- The stored object becomes the job's one part, pinned by its entity tag, in the statement that shows it to the
 -- readers, who judge its rows by the options of the door. Analyzing again begins with the file as it came, whatever
--- was opened from it before.
-WITH job AS (
+-- was opened from it before: left_behind names the object that nobody reads any more. The options keep what was
+-- asked, since a part that is opened has it no more.
+WITH opened AS (
+    SELECT object_key FROM import_parts WHERE job_id = $1 AND part_no = 1 AND source_key IS NOT NULL
+), job AS (
     UPDATE import_jobs SET
-        state = 'analyzing', file_size = $4, options = $7::text::jsonb, reason = NULL, lease_until = NULL,
+        state = 'analyzing', file_size = $4, options = $7::text::jsonb || jsonb_build_object('asked', $8::text::jsonb),
+        reason = NULL, lease_until = NULL,
         updated_at = $6
     WHERE id = $1 AND state IN ('uploading', 'awaiting_mapping')
     RETURNING *
@@ -34,7 +38,7 @@ WITH job AS (
         object_key = EXCLUDED.object_key, etag = EXCLUDED.etag, size_bytes = EXCLUDED.size_bytes,
         sha256 = '', format = EXCLUDED.format, source_key = NULL, source_etag = NULL, source_bytes = NULL
 )
-SELECT * FROM job
+SELECT job.*, (SELECT object_key FROM opened) AS left_behind FROM job
 
 -- part_form --
 -- What the analysis found the file to be; of one that nobody has opened yet it has no columns.
@@ -48,8 +52,11 @@ WHERE id = $1 AND state IN ('uploading', 'awaiting_mapping')
 -- begin_import --
 -- The job gets its options and waits for a reader. With $6 the object is made its part anew, to be opened as
 -- asked; without, the part stays that the analysis has opened. Asking twice at once starts it once. Its times begin
--- now: what a person took to map it is no time of the import.
-WITH list AS (
+-- now: what a person took to map it is no time of the import. left_behind names the rows that nobody reads any more.
+WITH opened AS (
+    SELECT object_key FROM import_parts
+    WHERE job_id = $1 AND part_no = 1 AND source_key IS NOT NULL AND $6::text IS NOT NULL
+), list AS (
     INSERT INTO contact_lists (organization_id, name, created_by)
     SELECT organization_id, $5::varchar, created_by FROM import_jobs
     WHERE id = $1 AND state IN ('uploading', 'awaiting_mapping') AND $5::varchar IS NOT NULL
@@ -69,4 +76,4 @@ WITH list AS (
         object_key = EXCLUDED.object_key, etag = EXCLUDED.etag, size_bytes = EXCLUDED.size_bytes,
         sha256 = '', format = EXCLUDED.format, source_key = NULL, source_etag = NULL, source_bytes = NULL
 )
-SELECT * FROM job
+SELECT job.*, (SELECT object_key FROM opened) AS left_behind FROM job

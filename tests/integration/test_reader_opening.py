@@ -177,3 +177,27 @@ async def completed(world: World, key: str) -> Any:
         while (progress := await state_of(world, key))["status"] != "complete":  # noqa: ASYNC110 - it asks
             await asyncio.sleep(0.05)
     return progress
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"sheet": "Nobody"}, "no sheet of cells named"),
+        ({"asked_encoding": "klingon"}, "encoding cannot be"),
+        ({"asked_encoding": "utf-16"}, "file"),
+    ],
+)
+async def test_a_refusal_that_other_options_may_mend_leaves_the_job_waiting(
+    world: World, asked: dict[str, str], says: str
+) -> None:
+    """With its reason in the progress, and without an analysis: it can be analyzed again."""
+    data = xlsx([HEADER, *people(2)]) if "sheet" in asked else as_csv(people(2))
+    async with running_reader(world):
+        job_id = await world.new_file(data, "people", state="analyzing", **asked)
+        await world.until(job_id, "awaiting_mapping")
+    progress = await state_of(world, progress_key(job_id))
+    assert progress["status"] == "error"
+    assert says in progress["message"]
+    assert not await world.pool.fetchval(
+        "SELECT count(*) FROM temporary_state WHERE key = $1", analysis_key(job_id)
+    )

@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
+from ingress.commands.uploaded import Upload, Uploads
 from ingress.state import mapping_key, progress_key
-from tests.integration.doors.api import Tenant
+from ingress.store import Stored
+from sluice.errors import SourceChanged
+from tests.integration.doors.api import Api, Tenant
 from tests.integration.doors.wizard import (
     COLUMNS,
     FILE,
@@ -16,6 +19,7 @@ from tests.integration.doors.wizard import (
     Sent,
     analyzed,
     announce,
+    as_a_reader,
     mapped,
     post,
     previewed,
@@ -83,7 +87,7 @@ async def test_complete_means_that_it_can_be_mapped(tenant: Tenant) -> None:
 
 @pytest.mark.requirement("S1-071", "S1-082")
 async def test_a_file_that_never_came_is_an_error_of_its_analysis(tenant: Tenant) -> None:
-    """The answer is as ever; the status says what is wrong, and the job has ended."""
+    """The answer is as ever; the status says what is wrong. Once the file is there it is analyzed."""
     file = await announce(tenant)
     answer = await post(tenant, "/api/analyze", file.named)
     assert (answer.status, answer.json) == (200, {"status": "analyzing"})
@@ -91,7 +95,11 @@ async def test_a_file_that_never_came_is_an_error_of_its_analysis(tenant: Tenant
     assert status.status == 200
     assert status.json["status"] == "error"
     assert "has not arrived" in status.json["message"]
-    assert await state_of(tenant, file) == "failed"
+    assert await state_of(tenant, file) == "uploading"
+    assert await put(tenant.api, file.url) == 200
+    await post(tenant, "/api/analyze", file.named)
+    assert (await tenant.get(f"/api/analyze/status/{file.file_id}")).json["status"] == "analyzing"
+    assert await state_of(tenant, file) == "analyzing"
 
 
 @pytest.mark.requirement("S1-112", "T-06", "K-21")
@@ -152,6 +160,135 @@ async def test_a_file_can_be_analyzed_again_as_another_sheet(tenant: Tenant) -> 
     answer = await post(tenant, "/api/import", {"fileId": file.file_id})
     assert answer.status == 404
     assert (await tenant.get(f"/api/preview?fileId={file.file_id}")).status == 404
+
+
+async def test_an_analysis_that_opens_the_file_otherwise_is_not_dropped(tenant: Tenant) -> None:
+    """While one runs, the same again is that one, also once the file is opened; another has to wait."""
+    file = await sent(tenant)
+    people = {**file.named, "sheet": "People", "delimiter": "semicolon"}
+    assert (await post(tenant, "/api/analyze", people)).status == 200
+    opened = 'UPDATE import_parts SET format = \'{"kind": "csv", "columns": []}\' WHERE job_id = $1'
+    await tenant.api.database.execute(opened, file.job_id)
+    assert (await post(tenant, "/api/analyze", people)).json == {"status": "analyzing"}
+    for other in (file.named, {**people, "sheet": "Firms"}, {**people, "encoding": "cp1252"}):
+        answer = await post(tenant, "/api/analyze", other)
+        assert (answer.status, answer.json["code"]) == (409, "CONFLICT")
+        assert "being analyzed already" in answer.json["error"]
+    assert (await tenant.get(f"/api/analyze/status/{file.file_id}")).json["status"] == "analyzing"
+
+
+@pytest.mark.parametrize("delimiter", ["ab", "a", '"', "\0", 7])
+async def test_a_delimiter_that_cannot_be_is_refused_at_the_door(tenant: Tenant, delimiter: object) -> None:
+    """Before anything is read: what the last analysis found stays."""
+    file = await analyzed(tenant)
+    answer = await post(tenant, "/api/analyze", {**file.named, "delimiter": delimiter})
+    assert (answer.status, answer.json["code"]) == (400, "VALIDATION_ERROR")
+    assert (await tenant.get(f"/api/analyze/status/{file.file_id}")).json["status"] == "complete"
+
+
+async def test_an_import_that_begins_meanwhile_leaves_no_analysis_behind(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who asked for the analysis is told, and no progress of it is."""
+    file = await mapped(tenant)
+    arrived = Uploads.arrived
+
+    async def slowly(uploads: Uploads, upload: Upload) -> Stored:
+        imported = await tenant.post("/v1/imports", json={"fileId": file.file_id})
+        assert imported.status == 202, imported.text
+        return await arrived(uploads, upload)
+
+    monkeypatch.setattr(Uploads, "arrived", slowly)
+    answer = await post(tenant, "/api/analyze", file.named)
+    assert (answer.status, answer.json["code"]) == (409, "CONFLICT")
+    assert (await tenant.get(f"/api/analyze/status/{file.file_id}")).status == 404
+    assert await state_of(tenant, file) == "pending"
+
+
+async def test_the_job_decides_what_the_status_is(tenant: Tenant) -> None:
+    """What was told of a job may be left over from a process that died, or told before its state is."""
+    file = await analyzed(tenant)
+    state, organization_id = tenant.api.services.state, tenant.account.organization_id
+    path = f"/api/analyze/status/{file.file_id}"
+    for told in ("analyzing", "complete", "error"):
+        await state.set(organization_id, progress_key(file.job_id), {"status": told, "processed": 3})
+        for job, expected in STATUSES:
+            await set_state(tenant, file, job)
+            answer = await tenant.get(path)
+            wanted = "error" if told == "error" and job != "analyzing" else expected
+            assert answer.json.get("status") == wanted, (told, job, answer.text)
+        await set_state(tenant, file, "awaiting_mapping")
+
+
+STATUSES = [
+    ("analyzing", "analyzing"),
+    ("awaiting_mapping", "complete"),
+    ("uploading", None),
+    ("failed", "error"),
+]
+
+
+async def set_state(tenant: Tenant, file: Sent, state: str) -> None:
+    """Put the job there, whatever the table of transitions says."""
+    async with tenant.api.database.transaction():
+        await tenant.api.database.execute("SET LOCAL session_replication_role = replica")
+        await tenant.api.database.execute(
+            "UPDATE import_jobs SET state = $2 WHERE id = $1", file.job_id, state
+        )
+
+
+async def test_a_refusal_that_another_sheet_may_mend_can_be_mended(tenant: Tenant) -> None:
+    """The reader leaves the job waiting, with the reason; it is analyzed otherwise, or imported so."""
+    file = await sent(tenant)
+    for path in ("/api/analyze", "/v1/imports"):
+        await post(tenant, "/api/analyze", {**file.named, "sheet": "Nobody"})
+        told = {"status": "error", "message": 'The workbook has no sheet of cells named "Nobody".'}
+        await tenant.api.services.state.set(tenant.account.organization_id, progress_key(file.job_id), told)
+        await tenant.api.database.execute(
+            "UPDATE import_jobs SET state = 'awaiting_mapping' WHERE id = $1", file.job_id
+        )
+        assert (await tenant.get(f"/api/analyze/status/{file.file_id}")).json == told
+        mapping = {"fileId": file.file_id, "mapping": MAPPING}
+        assert (await post(tenant, "/api/map-columns", mapping)).status == 404
+        again = await post(tenant, path, file.named if path == "/api/analyze" else {"fileId": file.file_id})
+        assert again.status in (200, 202), again.text
+        assert '"sheet": null' in (await part_of(tenant, file))["format"]
+        if path == "/api/analyze":
+            await tenant.api.database.execute(
+                "UPDATE import_jobs SET state = 'awaiting_mapping' WHERE id = $1", file.job_id
+            )
+    assert await state_of(tenant, file) == "pending"
+
+
+async def test_the_rows_of_an_earlier_analysis_are_removed(tenant: Tenant) -> None:
+    """They were opened from the file, which stays; opening it anew makes others."""
+    file = await analyzed(tenant)
+    store, rows = tenant.api.services.store, f"{file.key}.1.rows"
+    for path, body in (("/api/analyze", file.named), ("/v1/imports", {"fileId": file.file_id, "sheet": "B"})):
+        await store.put(rows, b"[]")
+        await tenant.api.database.execute(
+            "UPDATE import_parts SET source_key = $2, object_key = $3 WHERE job_id = $1",
+            *(file.job_id, file.key, rows),
+        )
+        assert (await post(tenant, path, body)).status in (200, 202)
+        with pytest.raises(SourceChanged):
+            await store.head(rows)
+        assert (await store.head(file.key)).size_bytes == len(FILE)
+        await tenant.api.database.execute(
+            "UPDATE import_jobs SET state = 'awaiting_mapping' WHERE id = $1 AND state = 'analyzing'",
+            file.job_id,
+        )
+
+
+async def test_the_free_tier_has_ten_analyses_an_hour(api: Api) -> None:
+    """As many as uploads; the one too many leaves what the last one found."""
+    tenant = await api.tenant(tier="free")
+    file = await sent(tenant)
+    for number in range(10):
+        assert (await post(tenant, "/api/analyze", file.named)).status == 200, number
+        await as_a_reader(tenant, file, COLUMNS, ROWS)
+    assert (await post(tenant, "/api/analyze", file.named)).status == 429
+    assert (await tenant.get(f"/api/analyze/status/{file.file_id}")).json["status"] == "complete"
 
 
 @pytest.mark.requirement("S1-004", "S1-086", "S1-087", "S1-090", "S1-091", "S1-050", "S1-051", "S1-052")

@@ -98,6 +98,7 @@ async def test_the_form_holds_the_file_to_its_announced_size(tenant: Tenant) -> 
         ("a.ldif", "text/x-ldif"),
         ("a.ldif", "text/ldif"),
         ("a.csv.zip", "application/zip"),
+        ("a.csv.zip", "application/x-zip-compressed"),
         ("a.csv.gz", "application/gzip"),
     ],
 )

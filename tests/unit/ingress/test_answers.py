@@ -183,6 +183,18 @@ def test_the_description_speaks_of_every_path_and_resolves() -> None:
         assert reference.removeprefix("#/components/schemas/") in schemas
 
 
+def test_the_wizards_answers_are_described_whole() -> None:
+    """What an analysis tells beside the document's fields, and why an import failed."""
+    description = document()
+    analysis = description["components"]["schemas"]["Analysis"]["properties"]
+    assert {"proposals", "sheets", "notes", "encoding", "delimiter"} <= set(analysis["summary"]["properties"])
+    assert "proposals" in analysis["progress"]["properties"]
+    assert "proposals" not in analysis["progress"]["required"]
+    failure = description["paths"]["/api/import"]["post"]["responses"]["500"]["content"]["application/json"]
+    assert failure["schema"]["$ref"].endswith("/ImportFailure")
+    assert "reason" in description["components"]["schemas"]["ImportFailure"]["properties"]
+
+
 def _references(value: Any) -> list[str]:
     if isinstance(value, dict):
         found = [value["$ref"]] if "$ref" in value else []

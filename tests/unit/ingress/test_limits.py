@@ -110,17 +110,19 @@ def test_imports_a_day_follow_the_tier(tier: str, allowed: int) -> None:
 
 @pytest.mark.requirement("K-16")
 def test_the_switch_turns_off_the_optional_limit_only() -> None:
-    """Uploads an hour are optional; the tier's calls and the unauthenticated ones are not."""
+    """Uploads and analyses an hour are optional; the tier's calls and the unauthenticated ones are not."""
     clock = FakeClock()
     caller = principal("free")
     on, off = Limits(settings(), clock), Limits(settings(enable_rate_limiting=False, rate_limit_max=2), clock)
     for _ in range(10):
-        on.upload(caller)
-        off.upload(caller)
-    with pytest.raises(RateLimited):
-        on.upload(caller)
+        for count in (on.upload, on.analysis, off.upload, off.analysis):
+            count(caller)
+    for count in (on.upload, on.analysis):
+        with pytest.raises(RateLimited):
+            count(caller)
+        count(principal("pro"))
     off.upload(caller)
-    on.upload(principal("pro"))
+    off.analysis(caller)
 
     for _ in range(2):
         off.unauthenticated("10.0.0.1")
