@@ -20,7 +20,7 @@ import structlog
 
 from ingress.reading.batches import Cut, Limits, cuts, ended
 from ingress.reading.encoding import Headers, Messages, Tails
-from ingress.reading.job import Ending, JobUnreadable, LeasedJob, Standing, StoredOptions
+from ingress.reading.job import Ending, JobUnreadable, LeasedJob, Part, Standing, StoredOptions
 from ingress.reading.opening import Opening
 from ingress.reading.postgres import Leases
 from ingress.reading.producing import Outbound
@@ -82,6 +82,7 @@ class JobSending:
         self._window: Window[Outgoing] = Window(job.applied_batch, around.window_batches, around.clock)
         self._messages = Messages(job, around.codec)
         self._position = job.position
+        self._looked: dict[int, Part] = {}
         self._last_sent = False
         self._valid_until = valid_until
         self._renewed = asyncio.Event()
@@ -207,9 +208,12 @@ class JobSending:
     async def _read_once(self) -> None:
         options = self.job.options()
         around = self._around
-        parts = [await around.opening.look(self.job, part, options) for part in self.job.parts()]
+        for part in self.job.parts():
+            if part.part_no not in self._looked:
+                # Once for a lease: what was opened lies where this lease put it, and is read from there.
+                self._looked[part.part_no] = await around.opening.look(self.job, part, options)
         tails = Tails(options, self.job.created_at)
-        batches = cuts(parts, self._position, around.source, around.limits)
+        batches = cuts(list(self._looked.values()), self._position, around.source, around.limits)
         async with aclosing(batches):
             async for cut in batches:
                 await self._send_new(tails, cut)

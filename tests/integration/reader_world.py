@@ -146,17 +146,18 @@ class World:
         job_id = new_job_id()
         key = f"uploads/{job_id}-{filename}"
         etag = await self.store.put(key, data)
-        await self.pool.execute(
-            "INSERT INTO import_jobs (id, organization_id, created_by, filename, file_size, state)"
-            " VALUES ($1, $2, $2, $3, $4, $5)",
-            job_id, organization_id, filename, len(data), state,
-        )  # fmt: skip
-        await self.pool.execute(
-            "INSERT INTO import_parts (organization_id, job_id, part_no, object_key, etag, size_bytes,"
-            " sha256, format) VALUES ($1, $2, 1, $3, $4, $5, '', $6)",
-            organization_id, job_id, key, etag, len(data),
-            msgspec.json.encode({"kind": "new", **asked}).decode(),
-        )  # fmt: skip
+        async with self.pool.acquire() as connection, connection.transaction():
+            await connection.execute(
+                "INSERT INTO import_jobs (id, organization_id, created_by, filename, file_size, state)"
+                " VALUES ($1, $2, $2, $3, $4, $5)",
+                job_id, organization_id, filename, len(data), state,
+            )  # fmt: skip
+            await connection.execute(
+                "INSERT INTO import_parts (organization_id, job_id, part_no, object_key, etag, size_bytes,"
+                " sha256, format) VALUES ($1, $2, 1, $3, $4, $5, '', $6)",
+                organization_id, job_id, key, etag, len(data),
+                msgspec.json.encode({"kind": "new", **asked}).decode(),
+            )  # fmt: skip
         await self.ring(organization_id, job_id)
         return job_id
 
