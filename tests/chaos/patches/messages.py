@@ -114,9 +114,17 @@ def _sending(original: Any, topic: str, fates: Fates) -> Any:
         if not sent.cancelled() and sent.exception() is None:
             last[sent.result().partition] = sent.result().offset
 
-    async def send(self: Any, to: str, value: Any = None, key: Any = None, **options: Any) -> Any:
+    async def send(
+        self: Any,
+        to: str,
+        value: Any = None,
+        key: Any = None,
+        partition: int | None = None,
+        *more: Any,
+        **options: Any,
+    ) -> Any:
         async def pass_on() -> Any:
-            return await original(self, to, value, key, **options)
+            return await original(self, to, value, key, partition, *more, **options)
 
         if to != topic:
             return await pass_on()
@@ -124,7 +132,7 @@ def _sending(original: Any, topic: str, fates: Fates) -> Any:
         if fate == "delayed":
             _after(fates.held_seconds, pass_on)
         if fate in ("dropped", "delayed"):
-            return as_if_sent(options.get("partition"))
+            return as_if_sent(partition)
         if fate == "repeated":
             await pass_on()
         sent = await pass_on()
