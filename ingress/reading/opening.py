@@ -136,7 +136,8 @@ class Opening:
         )
         encoding, notes = found.dialect.encoding, found.notes
         if asked.asked_encoding is None and facts.late and encoding == "utf-8":
-            encoding, notes = facts.late.encoding, (facts.late.note,) if facts.late.note else ()
+            encoding = facts.late.encoding
+            notes = (*notes, facts.late.note) if facts.late.note else notes
         form = PartFormat(
             kind="csv",
             columns=list(found.columns),

@@ -91,13 +91,17 @@ async def look(
 
 async def test_what_was_guessed_late_is_noted_with_the_part(tmp_path: Path) -> None:
     """A file with its first accent behind its head is read in that accent's code page, and says so."""
-    rows = b"ana@example.com,Ana\n" * 15_000
-    data = b"email,name\n" + rows + "jörg@example.com,Jörg Müller\n".encode("cp1252") * 20
+    rows = b"ana@example.com,Ana,A\n" * 15_000
+    data = (
+        b"Our people\n\nemail,first_name,last_name\n"
+        + rows
+        + "jörg@example.com,Jörg,Müller\n".encode("cp1252") * 20
+    )
     form = (await look(data, tmp_path)).part.format
     assert form.encoding == "cp1252"
-    assert form.notes == [
-        "The file is not UTF-8; it was read as cp1252. Please check the letters with accents."
-    ]
+    title, encoding = form.notes
+    assert "taken from line 3" in title
+    assert encoding == "The file is not UTF-8; it was read as cp1252. Please check the letters with accents."
 
 
 async def test_notes_and_sheets_are_kept_with_the_part(tmp_path: Path) -> None:
