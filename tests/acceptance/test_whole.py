@@ -18,7 +18,7 @@ from tests.benchmarks.contacts import contacts_file
 LARGE = 50_000
 
 
-@pytest.mark.requirement("S0-046", "S0-025", "S0-038", "K-15", "B-01")
+@pytest.mark.requirement("S0-046", "S0-025", "S0-038", "K-15", "B-01", "S1-104")
 async def test_a_large_file_is_written_in_batches_and_accounted_for(running: Running) -> None:
     """50,000 rows in batches of 500, every one of them with an outcome and a contact."""
     tenant = await running.tenant("large")

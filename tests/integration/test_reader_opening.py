@@ -132,6 +132,7 @@ async def test_a_file_that_cannot_be_opened_ends_its_job_with_a_sentence(
 
 
 @pytest.mark.requirement("S1-018", "S1-071", "S1-072", "S1-073", "S1-074", "S1-077", "S1-078", "T-03", "T-05")
+@pytest.mark.requirement("S1-019", "S1-046")
 async def test_an_analysis_says_what_the_file_holds_and_proposes_a_mapping(world: World) -> None:
     """Of a workbook as of a text; the rows are judged under the proposed mapping, not called invalid."""
     rows = [*people(2_300), ["no-at-sign", "Bad", "Row", ""]]

@@ -106,6 +106,7 @@ async def read(store: Store, part: Part, offset: int = 0) -> bytes:
     return b"".join([piece async for piece in source.pieces(part, offset)])
 
 
+@pytest.mark.requirement("S1-033", "S1-035")
 async def test_reading_begins_at_any_byte(stack: Servers) -> None:
     """A reader that resumes asks for the rest and gets exactly that; behind the end there is nothing."""
     data = os.urandom(2 * RANGE_BYTES + 17)

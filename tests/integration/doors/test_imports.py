@@ -254,6 +254,7 @@ async def test_the_errors_file_holds_the_refused_rows_as_they_were(api: Api, ten
         assert not any(cell.startswith(("=", "+", "-", "@", "\t")) for cell in row)
 
 
+@pytest.mark.requirement("S1-036")
 async def test_rows_outlive_their_source(api: Api, tenant: Tenant) -> None:
     """When the stored file is gone, outcomes are still told; only the values are not."""
     job_id = await tenant.import_id(FILE)

@@ -62,6 +62,7 @@ async def until_pending(tenant: Tenant, file: Sent) -> None:
 
 
 @pytest.mark.requirement("K-14", "K-44", "T-01")
+@pytest.mark.requirement("T-10")
 async def test_an_import_that_takes_longer_is_answered_with_what_there_is(tenant: Tenant) -> None:
     """202 with the counts so far and the id; asking again while it runs waits for the same import."""
     file = await mapped(tenant)

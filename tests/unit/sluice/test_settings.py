@@ -28,6 +28,7 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
+@pytest.mark.requirement("S1-014", "S1-015", "S1-028")
 def test_defaults_hold_where_nothing_is_said() -> None:
     """What the design names as defaults."""
     settings = load_settings()
@@ -41,6 +42,7 @@ def test_defaults_hold_where_nothing_is_said() -> None:
 
 
 @pytest.mark.parametrize("name", ENVIRONMENT)
+@pytest.mark.requirement("S1-010", "S1-011")
 def test_a_missing_value_stops_the_start_and_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """No secret and no address has a default."""
     monkeypatch.delenv(name)
@@ -82,6 +84,7 @@ def test_all_problems_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "API_PORT" in str(caught.value)
 
 
+@pytest.mark.requirement("S1-011")
 def test_the_buckets_other_name_works(monkeypatch: pytest.MonkeyPatch) -> None:
     """AWS_BUCKET_NAME is an alias of S3_BUCKET_NAME."""
     monkeypatch.delenv("S3_BUCKET_NAME")

@@ -116,6 +116,7 @@ def test_a_job_without_a_row_is_one_empty_batch() -> None:
     assert (cut.row_count, cut.start, cut.end) == (0, NEW, NEW)
 
 
+@pytest.mark.requirement("T-06", "T-08")
 def test_too_many_rows_end_the_job_before_they_are_sent() -> None:
     """The batches up to there stay as they are; the last one is empty and says why."""
     whole = read([file(20)], limits=Limits(5, 64 * 1024, 12))
