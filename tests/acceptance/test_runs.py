@@ -52,7 +52,7 @@ async def errors_of(tenant: Tenant, job_id: str) -> list[list[str]]:
     address = f"{tenant.api}/v1/imports/{job_id}/errors.csv"
     async with tenant.session.get(address, headers=tenant.headers) as answer:
         assert answer.status == 200
-        text = (await answer.read()).decode(answer.charset or "")
+        text = (await answer.read()).decode(answer.charset or "").removeprefix("\ufeff")
     return list(csv.reader(io.StringIO(text, newline=""), delimiter=";"))
 
 
