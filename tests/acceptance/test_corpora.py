@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import io
 import json
 import os
@@ -131,7 +132,8 @@ async def import_all(
     return ends, jobs
 
 
-async def test_naughty_strings_are_data(running: Running) -> None:
+@pytest.mark.parametrize("kind", ["csv", "json"])
+async def test_naughty_strings_are_data(running: Running, kind: str) -> None:
     """515 strings that break software come out as they went in, and again as unchanged."""
     strings: list[str] = json.loads((CORPORA / "naughty-strings" / "blns.json").read_text())
     people = [
@@ -139,8 +141,8 @@ async def test_naughty_strings_are_data(running: Running) -> None:
         for number, text in enumerate(strings)
         if "\0" not in text
     ]
-    tenant = await running.tenant("naughty")
-    content = json.dumps(people).encode()
+    content = json.dumps(people).encode() if kind == "json" else as_csv(people)
+    tenant = await running.tenant(f"naughty {kind}")
     first = await tenant.wait((await tenant.upload(content, on_duplicate="overwrite"))["id"])
     assert first["counts"]["created"] == len(people), first
     rows = await running.database.fetch(
@@ -152,3 +154,11 @@ async def test_naughty_strings_are_data(running: Running) -> None:
     assert stored == wanted
     again = await tenant.wait((await tenant.upload(content, on_duplicate="overwrite"))["id"])
     assert again["counts"]["unchanged"] == len(people)
+
+
+def as_csv(people: list[dict[str, str]]) -> bytes:
+    out = io.StringIO(newline="")
+    writer = csv.DictWriter(out, list(people[0]))
+    writer.writeheader()
+    writer.writerows(people)
+    return out.getvalue().encode()

@@ -23,8 +23,8 @@ KILLED = ("ingress", "reader", "streams", "sink")
 SHORTEST_SECONDS, LONGEST_SECONDS = 0.1, 5.0
 SHARE = 0.9
 """Rows behind which nothing is killed at random any more: a round must come to its end."""
-MOST = 25
-"""Random kills of one round: where starting takes longer than living, nothing would ever be done."""
+FEWEST, ROWS_A_KILL = 6, 12_000
+"""Random kills of one round go by its rows: where starting takes longer than living, nothing is ever done."""
 FIRST_SECONDS = 1.0
 """The first comes soon: a small round takes a few seconds."""
 OFTEN = ("send", "stored", "write", "acknowledge", "database", "kafka", "window")
@@ -76,7 +76,8 @@ def entries_of(points: list[str], chance: Random) -> dict[str, list[dict[str, An
 
 async def _strike(world: World, chance: Random, bites: Bites) -> None:
     longest = FIRST_SECONDS
-    while bites["killed at random"] < MOST:
+    most = max(FEWEST, world.rows // ROWS_A_KILL)
+    while bites["killed at random"] < most:
         await asyncio.sleep(chance.uniform(SHORTEST_SECONDS, longest))
         longest = LONGEST_SECONDS
         if await world.imported() < SHARE * world.rows and kill(world, chance.choice(KILLED)):
